@@ -1,0 +1,20 @@
+"""Testbeds that need no download: real tables, rendered glyphs, text, sequences."""
+
+from dlopt.data.dataset import Dataset, split_indices, stream
+from dlopt.data.sampler import BatchSampler
+from dlopt.data.sequences import adding, adding_batch, copy_memory, copy_memory_batch
+from dlopt.data.tabular import breast_cancer, diabetes, digits
+
+__all__ = [
+    "BatchSampler",
+    "Dataset",
+    "adding",
+    "adding_batch",
+    "breast_cancer",
+    "copy_memory",
+    "copy_memory_batch",
+    "diabetes",
+    "digits",
+    "split_indices",
+    "stream",
+]
