@@ -1,0 +1,18 @@
+"""Objectives with closed-form truth, networks as objectives, and the toy engine that runs a rule along them."""
+
+from dlopt.objectives.objective import Objective, from_model
+from dlopt.objectives.surfaces import (
+    beale,
+    cliff,
+    himmelblau,
+    plateau,
+    quadratic,
+    ripple,
+    rosenbrock,
+    rotation_matrix,
+    saddle,
+)
+from dlopt.objectives.trajectories import Trajectory, gaussian_error, trajectory
+
+__all__ = ["Objective", "Trajectory", "beale", "cliff", "from_model", "gaussian_error", "himmelblau", "plateau",
+           "quadratic", "ripple", "rosenbrock", "rotation_matrix", "saddle", "trajectory"]

@@ -1,0 +1,90 @@
+"""The toy engine: a rule driven along an objective with exact (or deliberately inexact) gradients."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dlopt.checks import non_negative, whole
+from dlopt.rules import check_hyperparameters, initial_state
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a run of the toy engine visited.
+
+    Attributes:
+        positions: ``[T+1, ..., n]``: the start, then the point after every ``record_every``-th step.
+        values: ``[T+1, ...]``: the objective there.
+        steps: ``[T+1]``: the number of steps taken when each was recorded.
+    """
+
+    positions: Tensor
+    values: Tensor
+    steps: Tensor
+
+    @property
+    def final(self):
+        """The last point, ``[..., n]``."""
+        return self.positions[-1]
+
+
+def trajectory(objective, rule, start=None, steps=100, *, error=None, record_every=1, **hyper):
+    r"""Run :math:`\theta_{t+1} = \theta_t + \mathrm{rule}(\nabla f(\theta_t) + e_t)` and record where it went.
+
+    Args:
+        objective: an `Objective`.
+        rule: an update rule of `dlopt.rules`.
+        start: point ``[n]`` or a batch of independent starts ``[..., n]``; the objective's own start if None. The run
+            keeps the dtype of a tensor; anything else becomes float64.
+        steps: number of steps, >= 0.
+        error: None, or a function ``error(g, t) -> e_t`` whose result is added to the exact gradient.
+        record_every: record every so many steps (the start is always recorded).
+        **hyper: hyper-parameters of the rule, e.g. ``lr=0.1``; a tensor broadcastable with the points runs a batch
+            with different values.
+
+    Returns:
+        A `Trajectory`. A run that overflows is recorded as it is (inf or nan): divergence is a result here.
+
+    Raises:
+        ValueError: a hyper-parameter out of its range or unknown to the rule, a rule that is not elementwise, no start,
+            a start of the wrong dimension.
+    """
+    whole("steps", steps, low=0), whole("record_every", record_every)
+    if not rule.elementwise:
+        raise ValueError(f"rule must be elementwise, got {rule.__name__}, which needs matrices")
+    check_hyperparameters(rule, **hyper)
+    theta = _start(objective, start)
+    state = list(initial_state(rule, theta).values())
+    positions, values, recorded = [], [], []
+    for t in range(steps + 1):
+        value, g = objective.value_and_grad(theta)
+        if t % record_every == 0:
+            positions.append(theta), values.append(value), recorded.append(t)
+        if t < steps:
+            g = g if error is None else g + error(g, t)
+            step, *state = rule(g, *state, t=t + 1, **hyper)
+            theta = theta + step
+    return Trajectory(torch.stack(positions), torch.stack(values), torch.tensor(recorded))
+
+
+def gaussian_error(sigma, seed=0):
+    """An unbiased error for `trajectory`: independent N(0, sigma^2) on every coordinate at every step.
+
+    Args:
+        sigma: standard deviation >= 0 in units of the gradient, or a tensor broadcastable with it.
+        seed: seed of its own generator (on the CPU, so that the run is the same on every device).
+    """
+    rng = torch.Generator().manual_seed(seed)
+    if not torch.is_tensor(sigma):
+        non_negative("sigma", sigma)
+    return lambda g, t: sigma * torch.randn(g.shape, generator=rng, dtype=g.dtype).to(g.device)
+
+
+def _start(objective, start):
+    if start is None:
+        start = objective.start
+    if start is None:
+        raise ValueError(f"{objective.name} has no start of its own; pass start=...")
+    start = start if torch.is_tensor(start) else torch.as_tensor(start, dtype=torch.float64)
+    return objective._points(start).detach()
