@@ -5,6 +5,10 @@
 - :mod:`dlopt.rules.momentum`: gradient descent, momentum in five conventions, Nesterov's momentum;
 - :mod:`dlopt.rules.adaptive`: AdaGrad, RMSProp, AdaDelta;
 - :mod:`dlopt.rules.adam`: Adam, AMSGrad, AdamW, NAdam, RAdam, Lion;
+- :mod:`dlopt.rules.muon`: Muon, a rule for matrices;
+- :mod:`dlopt.rules.errata`: variants that some sources print.
+
+To add one, see the page "How to add a rule" of the book.
 """
 
 from dlopt.rules.adam import adam, adamw, amsgrad, lion, nadam, radam
@@ -18,6 +22,13 @@ from dlopt.rules.contract import (
     state_names,
     where,
 )
+from dlopt.rules.errata import (
+    adadelta_printed,
+    adagrad_eps_inside,
+    adam_eps_inside,
+    adam_uncorrected,
+    rmsprop_eps_inside,
+)
 from dlopt.rules.momentum import (
     gd,
     lookahead,
@@ -30,10 +41,12 @@ from dlopt.rules.momentum import (
     nesterov_velocity,
     sgd,
 )
+from dlopt.rules.muon import muon, orthogonalize
 
 __all__ = [
-    "RULES", "adadelta", "adagrad", "adam", "adamw", "amsgrad", "check_hyperparameters", "gd", "hyperparameters",
-    "initial_state", "lion", "lookahead", "momentum", "momentum_averaged", "momentum_descent", "momentum_displacement",
-    "momentum_velocity", "nadam", "nesterov", "nesterov_velocity", "radam", "rmsprop", "rule", "sgd", "state_names",
-    "where",
+    "RULES", "adadelta", "adadelta_printed", "adagrad", "adagrad_eps_inside", "adam", "adam_eps_inside",
+    "adam_uncorrected", "adamw", "amsgrad", "check_hyperparameters", "gd", "hyperparameters", "initial_state", "lion",
+    "lookahead", "momentum", "momentum_averaged", "momentum_descent", "momentum_displacement", "momentum_velocity",
+    "muon", "nadam", "nesterov", "nesterov_velocity", "orthogonalize", "radam", "rmsprop", "rmsprop_eps_inside",
+    "rule", "sgd", "state_names", "where",
 ]  # fmt: skip

@@ -69,7 +69,8 @@ def nadam(g, m, v, mu_product, *, t, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, 
     .. math:: \mu_t = \beta_1 \left(1 - \tfrac12\, 0.96^{\,t\psi}\right), \quad
               m_t = \beta_1 m_{t-1} + (1-\beta_1)\, g_t, \quad v_t = \beta_2 v_{t-1} + (1-\beta_2)\, g_t^2,
 
-    .. math:: \hat m_t = \frac{\mu_{t+1}\, m_t}{1-\prod_{i=1}^{t+1}\mu_i} + \frac{(1-\mu_t)\, g_t}{1-\prod_{i=1}^t\mu_i}, \quad
+    .. math:: \hat m_t = \frac{\mu_{t+1}\, m_t}{1-\prod_{i=1}^{t+1}\mu_i}
+              + \frac{(1-\mu_t)\, g_t}{1-\prod_{i=1}^t\mu_i}, \quad
               \Delta_t = -\eta\, \frac{\hat m_t}{\sqrt{v_t/(1-\beta_2^t)} + \epsilon}
 
     Args:
