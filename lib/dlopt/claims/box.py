@@ -1,0 +1,76 @@
+"""How a claim looks: plain text, and a small HTML box that is legible on light and dark pages."""
+
+import html
+import math
+
+from dlopt.claims.items import ITEMS
+
+SYMBOLS = {"holds": "✓", "holds with limits": "◐", "does not show at this scale": "○", "false": "✗"}
+
+# One rule set for JupyterLab (--jp-*), the site (--pst-*) and a bare page. The :has() rule undoes the light card that
+# the site's theme puts behind HTML outputs in dark mode. Color only repeats what symbol and words say.
+STYLE = """<style>
+.dlopt-claim{--edge:#0072b2;border:1px solid var(--pst-color-border,var(--jp-border-color1,#8a8f98));
+border-left:.4rem solid var(--edge);border-radius:.3rem;padding:.5rem .8rem;margin:.4rem 0;max-width:46rem;
+line-height:1.45;background:var(--pst-color-surface,var(--jp-layout-color1,#fff));
+color:var(--pst-color-text-base,var(--jp-content-font-color1,#1c1e21));font-family:inherit;font-size:.95rem}
+.dlopt-claim p{margin:.15rem 0;color:inherit}
+.dlopt-claim[data-verdict="false"]{--edge:#d55e00}.dlopt-claim[data-verdict^="does"]{--edge:#8a8f98}
+.dlopt-claim[data-verdict$="limits"]{--edge:#e69f00}
+html[data-theme=dark] .bd-content div.cell_output .text_html.text_html:has(.dlopt-claim){background:transparent;
+color:var(--pst-color-text-base);padding:0}
+@media print{.dlopt-claim{break-inside:avoid}}
+</style>"""
+
+
+def format_number(x, digits=4):
+    """``x`` with ``digits`` significant digits, a true minus sign and no trailing zeros."""
+    return f"{x:.{digits}g}".replace("-", "−")
+
+
+def format_interval(mean, low, high, unit=""):
+    """``mean [low, high] unit``, rounded so that the width of the interval keeps two significant digits.
+
+    >>> format_interval(0.123456, 0.1122, 0.1347, "nats")
+    '0.123 [0.112, 0.135] nats'
+    """
+    width = high - low
+    biggest = max(abs(mean), abs(low), abs(high))
+    if width > 0 and 1e-4 <= biggest < 1e6:
+        decimals = max(0, 1 - math.floor(math.log10(width)))
+        text = [f"{x:.{min(decimals, 10)}f}".replace("-", "−") for x in (mean, low, high)]
+    else:
+        text = [format_number(x) for x in (mean, low, high)]
+    exact = low == high
+    return " ".join(filter(None, [text[0] if exact else f"{text[0]} [{text[1]}, {text[2]}]", unit]))
+
+
+def _heading(claim):
+    part = "" if claim.part is None else f" ({claim.part})"
+    return f"{claim.item}{part}"
+
+
+def _numbers(claim):
+    runs = "exact" if claim.n == 1 and claim.low == claim.high else f"n = {claim.n}"
+    return f"{format_interval(claim.effect, claim.low, claim.high, claim.unit)}, {runs}"
+
+
+def as_text(claim):
+    """Plain-text form, for consoles and for readers without HTML."""
+    lines = [f"{_heading(claim)}: {claim.verdict} {SYMBOLS[claim.verdict]}", f"  says: {ITEMS[claim.item].statement}",
+             f"  effect: {_numbers(claim)}"]
+    return "\n".join(lines + ([f"  note: {claim.note}"] if claim.note else []))
+
+
+def as_html(claim):
+    """The verdict box."""
+    item = ITEMS[claim.item]
+    said_by = f"source{'s' if len(item.sources) > 1 else ''} {', '.join(item.sources)}"
+    correction = f"<p><strong>Instead:</strong> {html.escape(item.correction)}</p>" if item.correction else ""
+    note = f"<p><strong>Note:</strong> {html.escape(claim.note)}</p>" if claim.note else ""
+    return (f'{STYLE}<div class="dlopt-claim" role="note" aria-label="Verdict on {html.escape(_heading(claim))}" '
+            f'data-item="{claim.item}" data-verdict="{claim.verdict}">'
+            f"<p><strong>{html.escape(_heading(claim))}: {claim.verdict} "
+            f'<span aria-hidden="true">{SYMBOLS[claim.verdict]}</span></strong></p>'
+            f"<p>{html.escape(item.statement)} <small>({said_by})</small></p>{correction}"
+            f"<p><strong>Effect:</strong> {html.escape(_numbers(claim))}</p>{note}</div>")
