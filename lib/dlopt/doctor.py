@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from dlopt.data.fonts import FONTS, font_path
 from dlopt.device import describe, device
 
 PYTHON = (3, 11)
@@ -22,7 +23,7 @@ PACKAGES = {
     "nbgrader": "homework cannot be released or graded",
 }
 PROGRAMS = {
-    "chromium": (("chromium", "chromium-browser", "google-chrome"), "the site and JupyterLab are not checked in a browser"),
+    "chromium": (("chromium", "chromium-browser", "google-chrome"), "no check in a browser"),
     "bubblewrap": (("bwrap",), "homework cannot be graded in its sandbox"),
     "C++ compiler": (("c++", "g++", "clang++"), "optimizers run eager: compile=True is not available"),
 }
@@ -104,11 +105,14 @@ def _writable(folder):
 
 def check_fonts():
     """The fonts from which the glyph images are rendered (they come with matplotlib)."""
-    import matplotlib
-
-    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    found = sorted(fonts.glob("DejaVu*.ttf")) + sorted(fonts.glob("STIX*.ttf"))
-    return [Finding("fonts", len(found) >= 10, f"{len(found)} DejaVu and STIX files", "glyphs cannot be rendered")]
+    missing = []
+    for name in FONTS:
+        try:
+            font_path(name)
+        except FileNotFoundError:
+            missing.append(name)
+    found = f"{len(FONTS) - len(missing)} of {len(FONTS)}" + (f", without {', '.join(missing)}" if missing else "")
+    return [Finding("fonts", not missing, found, "glyphs cannot be rendered: reinstall matplotlib")]
 
 
 def examine():
