@@ -1,6 +1,7 @@
 """Testbeds that need no download: real tables, rendered glyphs, text, sequences."""
 
 from dlopt.data.dataset import Dataset, split_indices, stream
+from dlopt.data.glyphs import GlyphSource, Risk, glyphs
 from dlopt.data.sampler import BatchSampler
 from dlopt.data.sequences import adding, adding_batch, copy_memory, copy_memory_batch
 from dlopt.data.tabular import breast_cancer, diabetes, digits
@@ -8,6 +9,8 @@ from dlopt.data.tabular import breast_cancer, diabetes, digits
 __all__ = [
     "BatchSampler",
     "Dataset",
+    "GlyphSource",
+    "Risk",
     "adding",
     "adding_batch",
     "breast_cancer",
@@ -15,6 +18,7 @@ __all__ = [
     "copy_memory_batch",
     "diabetes",
     "digits",
+    "glyphs",
     "split_indices",
     "stream",
 ]
