@@ -1,0 +1,48 @@
+"""The book's own commands: ``python -m dlopt_book book|run|test|serve|seeds|screenshots``."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dlopt_book import execution, site
+from dlopt_book.book import here
+
+
+def book(arguments):
+    """Run the chapters that need it and build the site."""
+    return 0 if site.make(here()) else 1
+
+
+def run(arguments):
+    """Run the named chapters (default: all) if their cached run is out of date."""
+    paths = [Path(path).resolve() for path in arguments.paths] or None
+    return int(any(not outcome.ok for outcome in execution.run_stale(here(), paths)))
+
+
+def test(arguments):
+    """Make the book, then run every test; both happen even if one fails."""
+    made = site.make(here())
+    code = subprocess.run([sys.executable, "-m", "pytest", *arguments.paths], cwd=here().root,
+                          env={**execution.environment(), "DLOPT_MADE": "1"}).returncode
+    if not made:
+        print("FAILED: the book could not be made (see above)")
+    return code or int(not made)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m dlopt_book", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    for function in (book, run, test):
+        command = commands.add_parser(function.__name__, help=function.__doc__)
+        command.add_argument("paths", nargs="*")
+        command.set_defaults(function=function)
+    arguments = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return arguments.function(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

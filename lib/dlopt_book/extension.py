@@ -1,0 +1,111 @@
+"""The book's Sphinx extension: runs that match the library, a site that asks nobody for anything, sound accessibility."""
+
+import html
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+from docutils import nodes
+
+from dlopt_book import cache
+from dlopt_book.book import Book
+from dlopt_book.fingerprint import notebook_key
+
+HERE = Path(__file__).parent
+MATHJAX_FILES = ("tex-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
+DESCRIPTION_LENGTH = 155  # characters that search engines show
+
+
+def setup(app):
+    app.connect("config-inited", _configure)
+    app.connect("builder-inited", _forget_stale_runs)
+    app.connect("env-get-outdated", _pages_with_new_runs)
+    app.connect("html-page-context", _finish_page, priority=900)
+    app.connect("html-collect-pages", _extra_pages)
+    app.connect("build-finished", _finish_build)
+    app.add_css_file("book.css", priority=900)
+    if importlib.util.find_spec("dlopt_book.ledger"):
+        app.setup_extension("dlopt_book.ledger")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _configure(app, config):
+    config.templates_path.append(str(HERE / "templates"))
+    config.html_static_path.append(str(HERE / "static"))
+
+
+# ---------------------------------------------------------------- runs
+
+def _forget_stale_runs(app):
+    """Make sure that no page is rendered from outputs of another library, scale, seed or version."""
+    book = Book(Path(app.srcdir))
+    app.dlopt_keys = {book.docname(path): notebook_key(path, book.lib) for path in book.notebooks()}
+    cache.evict(book, cache.stale(book))
+
+
+def _pages_with_new_runs(app, env, added, changed, removed):
+    """Sphinx sees changed sources only; a page whose run changed must be read again too, and so must the ledger."""
+    before, env.dlopt_keys = getattr(env, "dlopt_keys", {}), dict(app.dlopt_keys)
+    again = {name for name, key in app.dlopt_keys.items() if before.get(name) != key}
+    return [name for name in again | ({"chapters/ledger"} if again else set()) if name in env.found_docs]
+
+
+def _finish_build(app, exception):
+    if app.builder.format != "html":
+        return
+    if exception is not None:  # a cell failed, or worse: leave no site that pretends to be the book
+        shutil.rmtree(app.outdir, ignore_errors=True)
+        return
+    book = Book(Path(app.srcdir))
+    for path in book.notebooks():
+        cache.adopt(book, path, app.dlopt_keys[book.docname(path)])
+    _copy_mathjax(Path(app.outdir) / "_static" / "mathjax")
+
+
+# ---------------------------------------------------------------- offline
+
+def _copy_mathjax(target):
+    """Serve MathJax from the site; only the parts that a page can ask for (the package holds 24 MB)."""
+    source = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+    for name in MATHJAX_FILES:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+        else:
+            shutil.copy2(source / name, target / name)
+
+
+def _is_thebe(script):
+    return "thebe" in str(script.filename) or "thebe" in (script.attributes.get("body") or "").lower()
+
+
+# ---------------------------------------------------------------- pages
+
+def _finish_page(app, pagename, templatename, context, doctree):
+    context["script_files"] = [s for s in context.get("script_files", []) if not _is_thebe(s)]
+    if "body" in context:
+        context["body"] = accessible(context["body"])
+    if doctree is not None and 'name="description"' not in context.get("metatags", ""):
+        text = html.escape(description(doctree), quote=True)
+        context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{text}" />\n'
+
+
+def accessible(body):
+    """The page's HTML with the roles of bibliographies mended: their entries are list items of a plain list."""
+    body = re.sub(r' role="doc-biblioentry"', ' role="listitem"', body)
+    return re.sub(r' role="doc-bibliography"', "", body)
+
+
+def description(doctree):
+    """The first sentence or two of the page, without mathematics, at most ``DESCRIPTION_LENGTH`` characters."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        text = " ".join(paragraph.astext().split())
+        if len(text) > 40 and not list(paragraph.findall(nodes.math)):
+            return text if len(text) <= DESCRIPTION_LENGTH else text[: DESCRIPTION_LENGTH - 1].rsplit(" ", 1)[0] + "…"
+    title = next(doctree.findall(nodes.title), None)
+    return f"{title.astext()}: a page of the course Optimization for Deep Learning" if title else ""
+
+
+def _extra_pages(app):
+    yield "404", {"title": "Page not found"}, "404.html"
