@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from dlopt import objectives
-from dlopt.objectives import from_model, gaussian_error, quadratic, rotation_matrix, trajectory
+from dlopt.objectives import clipped, from_model, noisy, quadratic, rotation_matrix, trajectory
 from dlopt.rules import RULES
 
 SURFACES = {
@@ -149,6 +149,15 @@ def test_from_model_evaluates_many_networks_at_once_and_leaves_the_model_alone()
     assert torch.equal(model.weight, before)
 
 
+def test_l2_adds_half_lambda_theta_squared():
+    model = torch.nn.Linear(2, 1).double()
+    x, y = torch.ones(3, 2, dtype=torch.float64), torch.zeros(3, 1, dtype=torch.float64)
+    loss = torch.nn.functional.mse_loss
+    theta = torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]], dtype=torch.float64)
+    extra = from_model(model, loss, x, y, l2=0.2)(theta) - from_model(model, loss, x, y)(theta)
+    torch.testing.assert_close(extra, torch.tensor([1.4, 0.2], dtype=torch.float64))
+
+
 def test_hvp_is_the_hessian_times_the_vector_for_a_batch():
     objective = SURFACES["rosenbrock"]
     x = torch.tensor([[0.3, -0.7], [1.1, 0.6]], dtype=torch.float64)
@@ -200,17 +209,34 @@ def test_record_every_keeps_the_same_points():
     assert torch.equal(some.positions, full.positions[::5]) and torch.equal(some.final, full.final)
 
 
-def test_an_error_is_added_to_the_gradient():
+def test_a_transform_replaces_the_gradient():
     objective = quadratic([2.0, 1.0])
     bias = torch.tensor([0.3, -0.1], dtype=torch.float64)
-    run = trajectory(objective, sgd, torch.ones(2, dtype=torch.float64), 200, lr=0.4, error=lambda g, t: bias)
+    run = trajectory(objective, sgd, torch.ones(2, dtype=torch.float64), 200, lr=0.4, transform=lambda g, t: g + bias)
     torch.testing.assert_close(run.final, -bias / torch.tensor([2.0, 1.0], dtype=torch.float64))
 
 
-def test_gaussian_error_repeats_with_its_seed_and_has_the_scale_asked_for():
-    g = torch.zeros(20_000, dtype=torch.float64)
-    first, second = gaussian_error(0.3, seed=4)(g, 0), gaussian_error(0.3, seed=4)(g, 0)
-    assert torch.equal(first, second) and first.std().item() == pytest.approx(0.3, rel=0.03)
+def test_noise_repeats_with_its_seed_and_has_the_scale_asked_for():
+    g = torch.full((20_000,), 2.0, dtype=torch.float64)
+    first, second = noisy(0.3, seed=4)(g, 0), noisy(0.3, seed=4)(g, 0)
+    assert torch.equal(first, second)
+    assert first.mean().item() == pytest.approx(2.0, abs=0.01) and first.std().item() == pytest.approx(0.3, rel=0.03)
+
+
+def test_clipping_shortens_long_gradients_and_leaves_short_ones_and_every_direction():
+    g = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]], dtype=torch.float64)
+    expected = torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(clipped(1.0)(g, 0), expected)
+    parameter = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    parameter.grad = g[0].clone()
+    torch.nn.utils.clip_grad_norm_([parameter], 1.0)
+    torch.testing.assert_close(clipped(1.0)(g[0], 0), parameter.grad, rtol=1e-5, atol=0)
+
+
+def test_a_clip_threshold_per_run_may_be_infinite():
+    g = torch.tensor([[3.0, 4.0], [3.0, 4.0]], dtype=torch.float64)
+    limits = torch.tensor([[float("inf")], [2.5]], dtype=torch.float64)
+    torch.testing.assert_close(clipped(limits)(g, 0), torch.tensor([[3.0, 4.0], [1.5, 2.0]], dtype=torch.float64))
 
 
 def test_divergence_is_recorded_and_not_raised():
@@ -231,7 +257,9 @@ def test_divergence_is_recorded_and_not_raised():
     (lambda: trajectory(objectives.beale(), sgd, [1.0, 1.0, 1.0], lr=0.1), "takes points of shape"),
     (lambda: trajectory(objectives.beale(), sgd, [1.0, 1.0], lr=-0.1), "lr must be"),
     (lambda: trajectory(objectives.beale(), matrix_rule, [1.0, 1.0]), "rule must be elementwise, got matrix_rule"),
-    (lambda: gaussian_error(-1.0), "sigma must be >= 0"),
+    (lambda: noisy(-1.0), "sigma must be >= 0"),
+    (lambda: from_model(torch.nn.Linear(1, 1), None, None, None, l2=-1.0), "l2 must be >= 0, got -1.0"),
+    (lambda: clipped(0.0), "max_norm must be > 0, got 0.0"),
     (lambda: from_model(torch.nn.ReLU(), None, None, None), "model must have parameters"),
 ])
 def test_bad_input_is_refused_with_the_rule_and_the_value(call, message):

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from dlopt.checks import non_negative
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -71,8 +73,10 @@ class Objective:
         return x
 
 
-def from_model(model, loss, x, y, name="network"):
-    """The training loss of a network as an objective of its flat parameter vector.
+def from_model(model, loss, x, y, *, l2=0.0, name="network"):
+    r"""The training loss of a network as an objective of its flat parameter vector.
+
+    .. math:: f(\theta) = L(\mathrm{model}_\theta(x), y) + \frac{\lambda}{2} \|\theta\|^2
 
     Every method of `Objective` then works on the network, and a batch of parameter vectors ``[K, n]`` is K networks
     evaluated at once by ``torch.func.vmap``.
@@ -81,6 +85,7 @@ def from_model(model, loss, x, y, name="network"):
         model: ``nn.Module`` without buffers that change in the forward pass (no batch norm in training mode).
         loss: ``loss(prediction, target)`` returning a scalar.
         x, y: the data on which the loss is computed, on the model's device.
+        l2: lambda >= 0; a positive one gives classification losses a minimum at a finite point.
         name: name of the objective.
 
     Returns:
@@ -89,6 +94,7 @@ def from_model(model, loss, x, y, name="network"):
     Raises:
         ValueError: the model has no parameters.
     """
+    non_negative("l2", l2)
     parameters = {key: p.detach() for key, p in model.named_parameters()}
     if not parameters:
         raise ValueError(f"model must have parameters, got {type(model).__name__} with none")
@@ -100,7 +106,8 @@ def from_model(model, loss, x, y, name="network"):
         return loss(functional_call(model, named, (x,)), y)
 
     def f(theta):
-        return vmap(one)(theta.reshape(-1, theta.shape[-1])).reshape(theta.shape[:-1]) if theta.ndim > 1 else one(theta)
+        value = one(theta) if theta.ndim == 1 else vmap(one)(theta.flatten(0, -2)).unflatten(0, theta.shape[:-1])
+        return value + 0.5 * l2 * (theta**2).sum(-1) if l2 else value
 
     start = torch.cat([p.flatten() for p in parameters.values()]).clone()
     return Objective(name, f, sum(sizes), start=start)

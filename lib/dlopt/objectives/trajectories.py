@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dlopt.checks import non_negative, whole
+from dlopt.checks import non_negative, positive, whole
 from dlopt.rules import check_hyperparameters, initial_state
 
 
@@ -29,8 +29,8 @@ class Trajectory:
         return self.positions[-1]
 
 
-def trajectory(objective, rule, start=None, steps=100, *, error=None, record_every=1, **hyper):
-    r"""Run :math:`\theta_{t+1} = \theta_t + \mathrm{rule}(\nabla f(\theta_t) + e_t)` and record where it went.
+def trajectory(objective, rule, start=None, steps=100, *, transform=None, record_every=1, **hyper):
+    r"""Run :math:`\theta_{t+1} = \theta_t + \mathrm{rule}(\nabla f(\theta_t))` and record where it went.
 
     Args:
         objective: an `Objective`.
@@ -38,7 +38,8 @@ def trajectory(objective, rule, start=None, steps=100, *, error=None, record_eve
         start: point ``[n]`` or a batch of independent starts ``[..., n]``; the objective's own start if None. The run
             keeps the dtype of a tensor; anything else becomes float64.
         steps: number of steps, >= 0.
-        error: None, or a function ``error(g, t) -> e_t`` whose result is added to the exact gradient.
+        transform: None, or a function ``transform(g, t)`` whose result the rule gets in place of the exact gradient g,
+            with t from 0: `noisy`, `clipped`, or your own.
         record_every: record every so many steps (the start is always recorded).
         **hyper: hyper-parameters of the rule, e.g. ``lr=0.1``; a tensor broadcastable with the points runs a batch
             with different values.
@@ -62,14 +63,14 @@ def trajectory(objective, rule, start=None, steps=100, *, error=None, record_eve
         if t % record_every == 0:
             positions.append(theta), values.append(value), recorded.append(t)
         if t < steps:
-            g = g if error is None else g + error(g, t)
+            g = g if transform is None else transform(g, t)
             step, *state = rule(g, *state, t=t + 1, **hyper)
             theta = theta + step
     return Trajectory(torch.stack(positions), torch.stack(values), torch.tensor(recorded))
 
 
-def gaussian_error(sigma, seed=0):
-    """An unbiased error for `trajectory`: independent N(0, sigma^2) on every coordinate at every step.
+def noisy(sigma, seed=0):
+    """A transform that adds independent N(0, sigma^2) to every coordinate of the gradient at every step.
 
     Args:
         sigma: standard deviation >= 0 in units of the gradient, or a tensor broadcastable with it.
@@ -78,7 +79,20 @@ def gaussian_error(sigma, seed=0):
     rng = torch.Generator().manual_seed(seed)
     if not torch.is_tensor(sigma):
         non_negative("sigma", sigma)
-    return lambda g, t: sigma * torch.randn(g.shape, generator=rng, dtype=g.dtype).to(g.device)
+    return lambda g, t: g + sigma * torch.randn(g.shape, generator=rng, dtype=g.dtype).to(g.device)
+
+
+def clipped(max_norm):
+    r"""A transform that shortens a gradient longer than ``max_norm``: :math:`g \min(1, c / \|g\|)`.
+
+    Args:
+        max_norm: c > 0, or a tensor broadcastable with the gradient's norm ``[..., 1]`` (inf: never clip).
+
+    Source: Pascanu, Mikolov and Bengio (2013), Algorithm 1, arXiv:1211.5063.
+    """
+    if not torch.is_tensor(max_norm):
+        positive("max_norm", max_norm)
+    return lambda g, t: g * (max_norm / g.norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp_max(1.0)
 
 
 def _start(objective, start):
