@@ -33,7 +33,7 @@ def pytest_runtest_setup(item):
 
 def pytest_terminal_summary(terminalreporter):
     skipped = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])}
-    for marker, (_, what, cure) in PROGRAMS.items():
+    for _, what, cure in PROGRAMS.values():
         if any(f"not checked: {what}" in reason for reason in skipped):
             terminalreporter.write_line(f"NOT CHECKED: {what}: {cure}", red=True, bold=True)
 

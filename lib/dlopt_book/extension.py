@@ -1,4 +1,4 @@
-"""The book's Sphinx extension: runs that match the library, a site that asks nobody for anything, sound accessibility."""
+"""The Sphinx extension: runs that match the library, a site that asks nobody for anything, sound accessibility."""
 
 import html
 import importlib.util

@@ -1,7 +1,7 @@
 """Pytest plugin: keep what nbval saw, so that the notebook that was tested is the notebook that is shown.
 
-nbval leaves a cell's outputs in ``item.test_outputs``; after a run without failures they are written, with the notebook,
-to the file named by ``--executed-to``. One notebook a session.
+nbval leaves a cell's outputs in ``item.test_outputs``; after a run without failures they are written, with the
+notebook, to the file named by ``--executed-to``. One notebook a session.
 """
 
 import nbformat
