@@ -1,0 +1,135 @@
+"""How noisy a minibatch gradient is: per-example gradients, their covariance, and the gradient noise scale."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.func import functional_call, grad, vmap
+
+from dlopt.checks import positive, whole
+
+
+def per_example_gradients(model, loss, x, y):
+    """The gradient of every example's loss, flattened.
+
+    Args:
+        model: a module without buffers that change in training (batch normalization couples the examples).
+        loss: ``loss(prediction, target)`` of a batch, averaged over it.
+        x, y: inputs and targets, shapes [N, ...].
+
+    Returns:
+        Tensor of shape [N, P], P the number of trainable parameters, in the order of ``model.parameters()``.
+
+    Raises:
+        ValueError: no examples, or x and y of different length.
+    """
+    if len(x) == 0 or len(x) != len(y):
+        raise ValueError(f"x and y must have the same length >= 1, got {len(x)} and {len(y)}")
+    theta = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def example_loss(parameters, xi, yi):
+        return loss(functional_call(model, parameters, (xi[None],)), yi[None])
+
+    gradients = vmap(grad(example_loss), in_dims=(None, 0, 0))(theta, x, y)
+    return torch.cat([g.flatten(1) for g in gradients.values()], 1)
+
+
+@dataclass(frozen=True)
+class GradientNoise:
+    r"""Mean and spread of per-example gradients.
+
+    Attributes:
+        mean: the full gradient, shape [P].
+        square: its squared norm.
+        trace: :math:`\mathrm{tr}\,\Sigma`, the sum of the coordinates' variances over the N examples (divisor N).
+        cosine: mean cosine between the gradients of two different examples.
+        n: number of examples N.
+    """
+
+    mean: torch.Tensor
+    square: float
+    trace: float
+    cosine: float
+    n: int
+
+    @property
+    def scale(self):
+        r"""The simple noise scale :math:`\mathrm{tr}\,\Sigma / \|\nabla L\|^2`: the batch at which both are equal."""
+        return self.trace / self.square
+
+
+def gradient_noise(gradients):
+    """Summarize per-example gradients of shape [N, P], N >= 2, as a :class:`GradientNoise`."""
+    n = whole("number of examples", len(gradients), low=2)
+    mean = gradients.mean(0)
+    unit = gradients / gradients.norm(dim=1, keepdim=True).clamp_min(torch.finfo(gradients.dtype).tiny)
+    cosine = (unit.sum(0).square().sum() - unit.square().sum()) / (n * (n - 1))
+    trace = (gradients - mean).square().sum() / n
+    return GradientNoise(mean, mean.square().sum().item(), trace.item(), cosine.item(), n)
+
+
+def minibatch_error(gradients, batch_size, *, draws, generator, replacement=False):
+    r"""Squared error :math:`\|\hat g_B - g\|^2` of minibatch gradients, for independent draws of the minibatch.
+
+    Args:
+        gradients: per-example gradients, shape [N, P].
+        batch_size: B >= 1; at most N without replacement.
+        draws: number of minibatches.
+        generator: torch generator of the draws.
+        replacement: whether an example may be drawn twice.
+
+    Returns:
+        Tensor of shape [draws].
+    """
+    n, mean = len(gradients), gradients.mean(0)
+    if whole("batch_size", batch_size) > n and not replacement:
+        raise ValueError(f"batch_size must be <= {n} without replacement, got {batch_size}")
+    errors = []
+    for _ in range(whole("draws", draws)):
+        if replacement:
+            chosen = torch.randint(n, (batch_size,), generator=generator, device=gradients.device)
+        else:
+            chosen = torch.randperm(n, generator=generator, device=gradients.device)[:batch_size]
+        errors.append((gradients[chosen].mean(0) - mean).square().sum())
+    return torch.stack(errors)
+
+
+def expected_error(trace, batch_size, n, replacement=False):
+    r"""The expected squared error of a minibatch gradient.
+
+    .. math:: \mathbb{E}\,\|\hat g_B - g\|^2 = \frac{\mathrm{tr}\,\Sigma}{B}
+              \times \begin{cases} 1 & \text{with replacement} \\ \frac{N-B}{N-1} & \text{without} \end{cases}
+
+    Args:
+        trace: :math:`\mathrm{tr}\,\Sigma` of the N per-example gradients, divisor N.
+        batch_size: B.
+        n: N.
+        replacement: how the minibatch is drawn.
+    """
+    positive("batch_size", batch_size)
+    return trace / batch_size * (1.0 if replacement else (n - batch_size) / (n - 1))
+
+
+def two_batch_noise_scale(small_squares, big_squares, small, big):
+    r"""The noise scale from squared gradient norms at two batch sizes, without per-example gradients.
+
+    Both estimators are unbiased; their ratio is not, so average each over many steps before dividing.
+
+    .. math:: \widehat{\|g\|^2} = \frac{B\,\overline{|g_B|^2} - b\,\overline{|g_b|^2}}{B - b}, \quad
+              \widehat{\mathrm{tr}\,\Sigma} = \frac{\overline{|g_b|^2} - \overline{|g_B|^2}}{1/b - 1/B}
+
+    Args:
+        small_squares, big_squares: squared norms of minibatch gradients, any number of each.
+        small, big: the batch sizes b < B.
+
+    Returns:
+        The pair (noise scale, squared norm of the full gradient), both estimated. The first is nan where
+        the second is not positive.
+
+    Source: McCandlish, Kaplan, Amodei et al. (2018), appendix A, arXiv:1812.06162.
+    """
+    if not 1 <= small < big:
+        raise ValueError(f"two batch sizes with 1 <= small < big are needed, got {small} and {big}")
+    low, high = torch.as_tensor(small_squares).mean().item(), torch.as_tensor(big_squares).mean().item()
+    square = (big * high - small * low) / (big - small)
+    trace = (low - high) / (1 / small - 1 / big)
+    return (trace / square if square > 0 else float("nan")), square

@@ -1,0 +1,101 @@
+"""Gradient noise: per-example gradients, their covariance, and the two estimators of the noise scale."""
+
+import pytest
+import torch
+from dlopt import losses
+from dlopt.models import mlp
+from dlopt.noise import (
+    expected_error,
+    gradient_noise,
+    minibatch_error,
+    per_example_gradients,
+    two_batch_noise_scale,
+)
+from dlopt.scale import generator
+from dlopt.statistics import mean_interval
+
+N = 24
+
+
+@pytest.fixture
+def problem():
+    model = mlp([5, 7, 3], seed=0).double()
+    x = torch.randn(N, 5, dtype=torch.float64, generator=generator(1))
+    return model, x, torch.randint(3, (N,), generator=generator(2))
+
+
+def test_rows_are_the_gradients_of_single_examples(problem):
+    model, x, y = problem
+    rows = per_example_gradients(model, losses.cross_entropy, x, y)
+    for i in (0, 7, N - 1):
+        loss = torch.nn.functional.cross_entropy(model(x[i : i + 1]), y[i : i + 1])
+        expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+        torch.testing.assert_close(rows[i], expected, rtol=1e-12, atol=1e-14)
+
+
+def test_frozen_parameters_have_no_column(problem):
+    model, x, y = problem
+    model.linear1.weight.requires_grad_(False)
+    assert per_example_gradients(model, losses.cross_entropy, x, y).shape == (N, 7 + 21 + 3)
+
+
+def test_mean_trace_and_cosine_equal_their_definitions():
+    g = torch.randn(6, 4, dtype=torch.float64, generator=generator(0))
+    noise = gradient_noise(g)
+    cosines = [torch.cosine_similarity(g[i], g[j], dim=0) for i in range(6) for j in range(6) if i != j]
+    assert noise.cosine == pytest.approx(torch.stack(cosines).mean().item(), rel=1e-12)
+    assert noise.trace == pytest.approx(torch.cov(g.T, correction=0).trace().item(), rel=1e-12)
+    assert noise.scale == pytest.approx(noise.trace / g.mean(0).square().sum().item(), rel=1e-12)
+
+
+def test_expected_error_is_exact_where_every_pair_can_be_enumerated():
+    g = torch.randn(7, 3, dtype=torch.float64, generator=generator(3))
+    pairs = [(i, j) for i in range(7) for j in range(7)]
+    for replacement in (True, False):
+        chosen = [p for p in pairs if replacement or p[0] != p[1]]
+        errors = torch.stack([(g[list(p)].mean(0) - g.mean(0)).square().sum() for p in chosen])
+        theory = expected_error(gradient_noise(g).trace, 2, 7, replacement)
+        assert theory == pytest.approx(errors.mean().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_drawn_minibatches_have_the_expected_error_in_their_interval(replacement):
+    g = torch.randn(50, 8, dtype=torch.float64, generator=generator(4))
+    errors = minibatch_error(g, 10, draws=2000, generator=generator(5), replacement=replacement)
+    interval = mean_interval(errors.numpy(), level=0.999)
+    assert interval.low <= expected_error(gradient_noise(g).trace, 10, 50, replacement) <= interval.high
+    assert not interval.low <= expected_error(gradient_noise(g).trace, 10, 50, not replacement) <= interval.high
+
+
+def test_the_whole_data_set_without_replacement_has_no_error():
+    g = torch.randn(9, 2, dtype=torch.float64, generator=generator(6))
+    assert minibatch_error(g, 9, draws=3, generator=generator(7)).max() < 1e-30
+    assert expected_error(1.0, 9, 9) == 0.0
+
+
+def test_two_batch_estimate_recovers_signal_and_noise():
+    signal, trace, draws = torch.full((40,), 0.1, dtype=torch.float64), 40.0, 40_000
+    norms = [
+        (signal + torch.randn(draws, 40, dtype=torch.float64, generator=generator(b)) / b**0.5).square().sum(1)
+        for b in (8, 64)
+    ]
+    scale, square = two_batch_noise_scale(*norms, 8, 64)
+    assert square == pytest.approx(0.4, rel=0.03)
+    assert scale == pytest.approx(trace / 0.4, rel=0.05)
+
+
+def test_two_batch_estimate_is_nan_where_noise_hides_the_signal():
+    scale, square = two_batch_noise_scale([1.0], [0.01], 2, 4)
+    assert square < 0 and scale != scale
+
+
+def test_bad_arguments_are_refused(problem):
+    model, x, y = problem
+    with pytest.raises(ValueError, match="same length >= 1, got 0 and 0"):
+        per_example_gradients(model, losses.cross_entropy, x[:0], y[:0])
+    with pytest.raises(ValueError, match="must be <= 4 without replacement, got 5"):
+        minibatch_error(torch.ones(4, 2), 5, draws=1, generator=generator(0))
+    with pytest.raises(ValueError, match="1 <= small < big are needed, got 4 and 4"):
+        two_batch_noise_scale([1.0], [1.0], 4, 4)
+    with pytest.raises(ValueError, match="number of examples must be a whole number >= 2, got 1"):
+        gradient_noise(torch.ones(1, 3))
