@@ -50,16 +50,15 @@ def glue(name, value, fmt=None):
         value: a number (float, int, 0-d tensor), an interval (see `glue_interval`) or a string.
         fmt: format specification such as ``".2f"`` or ``".1%"``; without it four significant digits.
 
-    Returns:
-        The text that the prose will show.
+    The value is rounded here, once: write the role without a format of its own. Returns None, so that a cell that ends
+    in ``glue`` shows nothing.
 
     Raises:
         TypeError: an array or tensor of several values.
     """
     text = _formatted(value, fmt)
-    display({GLUE_PREFIX + "text/plain": text}, raw=True, metadata={"scrapbook": {"name": name,
-                                                                                  "mime_prefix": GLUE_PREFIX}})
-    return None
+    display({GLUE_PREFIX + "text/plain": text}, raw=True,
+            metadata={"scrapbook": {"name": name, "mime_prefix": GLUE_PREFIX}})
 
 
 def glue_interval(name, interval, fmt=None, unit=""):
@@ -73,9 +72,10 @@ def glue_interval(name, interval, fmt=None, unit=""):
     """
     mean, low, high = (float(x) for x in interval)
     if fmt is None:
-        return glue(name, format_interval(mean, low, high, unit))
+        glue(name, format_interval(mean, low, high, unit))
+        return
     text = [_formatted(x, fmt) for x in (mean, low, high)]
-    return glue(name, " ".join(filter(None, [f"{text[0]} [{text[1]}, {text[2]}]", unit])))
+    glue(name, " ".join(filter(None, [f"{text[0]} [{text[1]}, {text[2]}]", unit])))
 
 
 def _formatted(value, fmt):
@@ -104,7 +104,7 @@ def _without_docstrings(text):
     """Drop docstrings by line number, so that comments and layout stay as written."""
     lines, dropped = text.splitlines(), set()
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
             first = node.body[0]
             if len(node.body) > 1:  # a body that is only a docstring must keep it to stay Python
                 dropped.update(range(first.lineno, first.end_lineno + 1))
