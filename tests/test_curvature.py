@@ -186,6 +186,7 @@ def test_fraction_below_zero_estimates_the_index():
     (lambda f, p: spectral_density(f, p, probes=0), "probes must be a whole number"),
     (lambda f, p: spectral_density(f, p, width=-1.0, steps=5), "width must be > 0"),
     (lambda f, p: lanczos(lambda v: v, torch.ones(3), 4), "steps must be at most the dimension 3, got 4"),
+    (lambda f, p: lanczos(lambda v: v * float("nan"), torch.ones(3), 2), "matvec must return finite numbers"),
     (lambda f, p: lanczos(lambda v: v, torch.zeros(3), 2), "start must be finite and not zero"),
 ])
 def test_bad_input_is_refused_with_the_rule_and_the_value(net, call, message):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from dlopt import objectives
-from dlopt.objectives import clipped, from_model, noisy, quadratic, rotation_matrix, trajectory
+from dlopt.objectives import clipped, from_model, newton, noisy, quadratic, rotation_matrix, trajectory
 from dlopt.rules import RULES
 
 SURFACES = {
@@ -239,6 +239,31 @@ def test_a_clip_threshold_per_run_may_be_infinite():
     torch.testing.assert_close(clipped(limits)(g, 0), torch.tensor([[3.0, 4.0], [1.5, 2.0]], dtype=torch.float64))
 
 
+def test_newton_reaches_the_minimum_of_a_quadratic_in_one_step():
+    center = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    objective = quadratic([1e4, 1.0, 1e-2], rotation=rotation_matrix(3), minimum=center)
+    starts = torch.tensor([[5.0, 5.0, 5.0], [-1.0, 0.0, 2.0]], dtype=torch.float64)
+    torch.testing.assert_close(newton(objective, starts, steps=1).final, center.expand(2, 3), rtol=1e-8, atol=1e-8)
+
+
+def test_newton_converges_quadratically_to_rosenbrocks_minimum():
+    errors = (newton(objectives.rosenbrock(), steps=7).positions - 1.0).norm(dim=-1)
+    assert errors[-1] < 1e-12 and errors[-3] < 10 * errors[-4] ** 2
+
+
+def test_newton_walks_into_the_saddle_and_the_absolute_hessian_keeps_it_out():
+    objective, start = SURFACES["saddle"], torch.tensor([1.0, 0.1], dtype=torch.float64)
+    assert newton(objective, start, steps=8).final.norm() < 1e-12
+    out = newton(objective, start, steps=60, absolute=True, damping=0.1).final
+    torch.testing.assert_close(out, torch.tensor([0.0, 1.0], dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_damping_shortens_the_newton_step():
+    objective, start = quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0], dtype=torch.float64)
+    expected = torch.tensor([1 - 1 / 1.5, 1 - 4 / 4.5], dtype=torch.float64)
+    torch.testing.assert_close(newton(objective, start, steps=1, damping=0.5).final, expected)
+
+
 def test_divergence_is_recorded_and_not_raised():
     run = trajectory(quadratic([1.0]), sgd, torch.ones(1, dtype=torch.float64), steps=2000, lr=3.0)
     assert not run.values[-1].isfinite()
@@ -259,6 +284,7 @@ def test_divergence_is_recorded_and_not_raised():
     (lambda: trajectory(objectives.beale(), matrix_rule, [1.0, 1.0]), "rule must be elementwise, got matrix_rule"),
     (lambda: noisy(-1.0), "sigma must be >= 0"),
     (lambda: from_model(torch.nn.Linear(1, 1), None, None, None, l2=-1.0), "l2 must be >= 0, got -1.0"),
+    (lambda: newton(objectives.beale(), [1.0, 1.0], damping=-1.0), "damping must be >= 0"),
     (lambda: clipped(0.0), "max_norm must be > 0, got 0.0"),
     (lambda: from_model(torch.nn.ReLU(), None, None, None), "model must have parameters"),
 ])

@@ -49,7 +49,7 @@ def lanczos(matvec, start, steps, seed=0):
         A `Tridiagonal`. Extreme Ritz values converge first; always from inside the spectrum.
 
     Raises:
-        ValueError: steps > n, or a start that is zero or not finite.
+        ValueError: steps > n, a start that is zero or not finite, or products that are not finite.
     """
     n = start.shape[-1]
     if whole("steps", steps) > n:
@@ -67,6 +67,8 @@ def lanczos(matvec, start, steps, seed=0):
             break
         q, length = _next(w, torch.stack(basis, dim=-2), rng)
         basis.append(q), beta.append(length)
+    if not torch.stack(alpha).isfinite().all():
+        raise ValueError("matvec must return finite numbers; the point at which the Hessian is taken has diverged")
     off = torch.stack(beta, -1) if beta else start.new_zeros(*start.shape[:-1], 0)
     return Tridiagonal(torch.stack(alpha, -1), off, torch.stack(basis, -2))
 

@@ -12,7 +12,7 @@ from dlopt.objectives.surfaces import (
     rotation_matrix,
     saddle,
 )
-from dlopt.objectives.trajectories import Trajectory, clipped, noisy, trajectory
+from dlopt.objectives.trajectories import Trajectory, clipped, newton, noisy, trajectory
 
-__all__ = ["Objective", "Trajectory", "beale", "cliff", "clipped", "from_model", "himmelblau", "noisy", "plateau",
-           "quadratic", "ripple", "rosenbrock", "rotation_matrix", "saddle", "trajectory"]
+__all__ = ["Objective", "Trajectory", "beale", "cliff", "clipped", "from_model", "himmelblau", "newton", "noisy",
+           "plateau", "quadratic", "ripple", "rosenbrock", "rotation_matrix", "saddle", "trajectory"]

@@ -53,18 +53,30 @@ class Objective:
             x: points ``[..., n]``.
             v: directions ``[..., n]``, of the same shape.
         """
+        return self._products(x, v.expand_as(x)[None])[0]
+
+    def hessian(self, x, chunk=64):
+        """Hessians ``[..., n, n]`` at the points ``x [..., n]``: one Hessian-vector product per column.
+
+        Args:
+            x: points.
+            chunk: number of columns computed at once; memory grows with it.
+        """
+        x = self._points(x)
+        columns = torch.eye(self.dimension, dtype=x.dtype, device=x.device)
+        columns = columns.view(-1, *[1] * (x.ndim - 1), self.dimension).expand(-1, *x.shape)
+        h = torch.cat([self._products(x, some) for some in columns.split(chunk)])
+        return h.movedim(0, -1)
+
+    def _products(self, x, vs):
+        """Products with directions ``vs [k, ..., n]`` at the same points ``x [..., n]``."""
         x = self._points(x).detach().requires_grad_()
         g = torch.autograd.grad(self.f(x).sum(), x, create_graph=True)[0]
         if not g.requires_grad:  # f is linear, so its Hessian is zero
-            return torch.zeros_like(x)
-        product = torch.autograd.grad((g * v).sum(), x, allow_unused=True)[0]
-        return torch.zeros_like(x) if product is None else product
-
-    def hessian(self, x):
-        """Hessians ``[..., n, n]`` at the points ``x [..., n]``: one Hessian-vector product per column."""
-        x = self._points(x)
-        columns = [self.hvp(x, e.expand_as(x)) for e in torch.eye(self.dimension, dtype=x.dtype, device=x.device)]
-        return torch.stack(columns, dim=-1)
+            return torch.zeros_like(vs)
+        if len(vs) == 1:
+            return torch.autograd.grad(g, x, vs[0])[0][None]
+        return torch.autograd.grad(g, x, vs, is_grads_batched=True)[0]
 
     def _points(self, x):
         x = torch.as_tensor(x, dtype=None if torch.is_tensor(x) and x.is_floating_point() else torch.float64)

@@ -69,6 +69,37 @@ def trajectory(objective, rule, start=None, steps=100, *, transform=None, record
     return Trajectory(torch.stack(positions), torch.stack(values), torch.tensor(recorded))
 
 
+def newton(objective, start=None, steps=10, *, damping=0.0, absolute=False):
+    r"""Newton's method, :math:`\theta_{t+1} = \theta_t - H(\theta_t)^{-1} \nabla f(\theta_t)`, with exact Hessians.
+
+    The step leads to the stationary point of the local quadratic model, whatever kind of point that is: at a saddle it
+    is attracted along the directions of negative curvature too.
+
+    Args:
+        objective, start, steps: as in `trajectory`.
+        damping: added to the diagonal of H (of :math:`|H|` with ``absolute``), >= 0.
+        absolute: replace every eigenvalue by its absolute value, which makes the step a descent direction and saddles
+            repel (saddle-free Newton).
+
+    Returns:
+        A `Trajectory`.
+
+    Source: Nocedal and Wright (2006), chapter 3; saddle-free: Dauphin et al. (2014), arXiv:1406.2572.
+    """
+    whole("steps", steps, low=0), non_negative("damping", damping)
+    theta = _start(objective, start)
+    positions, values = [theta], [objective(theta)]
+    for _ in range(steps):
+        g, h = objective.grad(theta), objective.hessian(theta)
+        if absolute:
+            size, basis = torch.linalg.eigh((h + h.mT) / 2)
+            h = basis * size.abs()[..., None, :] @ basis.mT
+        h = h + damping * torch.eye(objective.dimension, dtype=h.dtype, device=h.device)
+        theta = theta - torch.linalg.solve(h, g)
+        positions.append(theta), values.append(objective(theta))
+    return Trajectory(torch.stack(positions), torch.stack(values), torch.arange(steps + 1))
+
+
 def noisy(sigma, seed=0):
     """A transform that adds independent N(0, sigma^2) to every coordinate of the gradient at every step.
 
