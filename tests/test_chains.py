@@ -15,6 +15,7 @@ def test_one_chain_is_the_recursion_written_out():
         expected.append(x)
     np.testing.assert_array_equal(got.steps, range(1, 11))
     np.testing.assert_allclose(got.values[0, :, 0], expected, rtol=1e-14)
+    np.testing.assert_allclose(got.averages[0, :, 0], np.cumsum(expected) / np.arange(1, 11), rtol=1e-13)
     np.testing.assert_allclose(got.largest[0, 0, 0], np.abs(expected).max(), rtol=1e-14)
 
 
@@ -36,6 +37,14 @@ def test_constant_step_ends_in_the_noise_ball_of_the_closed_form():
 def test_all_schedules_see_the_same_noise():
     chains = run_chains([lambda t: 0.1, lambda t: 0.1], steps=100, chains=5, seed=1)
     np.testing.assert_array_equal(chains.values[0], chains.values[1])
+
+
+def test_another_gradient_takes_the_place_of_the_quadratic_s():
+    settings = dict(steps=50, chains=3, seed=2, curvature=3.0)
+    runs = [run_chains([lambda t: 0.1], gradient=g, **settings) for g in (None, lambda x: 3 * x)]
+    np.testing.assert_array_equal(runs[0].values, runs[1].values)
+    cubic = run_chains([lambda t: 0.1], steps=10, chains=1, seed=0, noise=0.0, gradient=lambda x: x**3)
+    assert cubic.values[0, 0, 0] == pytest.approx(1 - 0.1)
 
 
 def test_peaks_are_those_of_their_decade_alone():

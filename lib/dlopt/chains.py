@@ -17,12 +17,14 @@ class Chains:
         values: x_t of every chain at those steps, shape [schedules, R, chains].
         decades: upper ends 10, 100, ... of the decades of t that were run, shape [D].
         largest: largest |x_t| of every chain within each decade, shape [schedules, D, chains].
+        averages: the mean of x_1 ... x_t of every chain at the recorded steps, shape [schedules, R, chains].
     """
 
     steps: np.ndarray
     values: np.ndarray
     decades: np.ndarray
     largest: np.ndarray
+    averages: np.ndarray
 
     @property
     def mean_square(self):
@@ -30,7 +32,8 @@ class Chains:
         return (self.values**2).mean(-1)
 
 
-def run_chains(schedules, *, steps, chains, seed, curvature=1.0, noise=1.0, start=1.0, record=10):
+def run_chains(schedules, *, steps, chains, seed, curvature=1.0, noise=1.0, start=1.0, record=10,
+               gradient=None):  # fmt: skip
     r"""Run :math:`x_t = x_{t-1} - \gamma_t\,(\lambda x_{t-1} + \sigma \xi_t)` with independent standard normal noise.
 
     Args:
@@ -42,6 +45,7 @@ def run_chains(schedules, *, steps, chains, seed, curvature=1.0, noise=1.0, star
         noise: :math:`\sigma \ge 0`, standard deviation of the gradient.
         start: :math:`x_0`.
         record: how many steps are recorded in each decade, spaced evenly in log t.
+        gradient: another gradient ``f'(x)``, elementwise on arrays, in place of :math:`\lambda x`.
 
     Returns:
         A :class:`Chains`.
@@ -51,22 +55,26 @@ def run_chains(schedules, *, steps, chains, seed, curvature=1.0, noise=1.0, star
     """
     steps, chains = whole("steps", steps, low=10), whole("chains", chains)
     positive("curvature", curvature), non_negative("noise", noise), finite("start", start)
+    slope = gradient or (lambda x: curvature * x)
     rates = np.stack([step_sizes(schedule, steps) for schedule in schedules])
     recorded = np.unique(np.geomspace(1, steps, record * int(np.log10(steps)) + 1).round().astype(int))
     decades = 10 ** np.arange(1, int(np.log10(steps) + 1e-9) + 1)
     x, rng = np.full((len(rates), chains), float(start)), np.random.default_rng(seed)
-    values, largest, peak = [], [], np.zeros_like(x)
+    total, peak = np.zeros_like(x), np.zeros_like(x)
+    values, largest, averages = [], [], []
     for t in range(1, steps + 1):
         if t % 1000 == 1:
             xi = noise * rng.standard_normal((min(1000, steps - t + 1), chains))
-        x -= rates[:, t - 1, None] * (curvature * x + xi[(t - 1) % 1000])
+        x -= rates[:, t - 1, None] * (slope(x) + xi[(t - 1) % 1000])
+        total += x
         np.maximum(peak, np.abs(x), out=peak)
         if t == recorded[len(values)]:
             values.append(x.copy())
+            averages.append(total / t)
         if len(largest) < len(decades) and t == decades[len(largest)]:
             largest.append(peak)
             peak = np.zeros_like(x)
-    return Chains(recorded, np.stack(values, 1), decades, np.stack(largest, 1))
+    return Chains(recorded, np.stack(values, 1), decades, np.stack(largest, 1), np.stack(averages, 1))
 
 
 def step_sizes(schedule, steps):

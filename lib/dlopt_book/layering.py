@@ -3,13 +3,14 @@
 import ast
 from pathlib import Path
 
-ROWS = {  # lowest first; 0+ and 1+ are the pieces of their row that are built from others of it
+ROWS = {  # lowest first; 0+, 1+ and 3+ are the pieces of their row that are built from others of it
     "0": {"checks"},
     "0+": {"scale", "device"},
-    "1": {"rules", "schedules", "losses", "data", "initialization", "normalization", "statistics", "chains"},
+    "1": {"rules", "schedules", "losses", "data", "initialization", "normalization", "statistics", "chains", "finite_sums"},
     "1+": {"models", "objectives"},
     "2": {"optimizers", "curvature", "profiling", "noise"},
-    "3": {"training", "ensemble"},
+    "3": {"training"},
+    "3+": {"ensemble"},
     "4": {"distributed", "compression", "race", "claims", "homework", "benchmarks", "doctor"},
     "5": {"plotting", "display", "interactive"},
 }

@@ -1,0 +1,79 @@
+"""Softmax regression as a finite sum: value, gradient, minimum, and descent on it."""
+
+import numpy as np
+import pytest
+import torch
+from dlopt.finite_sums import SoftmaxRegression, descend, first_below, stochastic_descend
+from dlopt.scale import generator
+
+
+@pytest.fixture(scope="module")
+def problem():
+    x = torch.randn(60, 4, dtype=torch.float64, generator=generator(0))
+    return SoftmaxRegression(x, torch.arange(60) % 3, l2=0.05)
+
+
+def reference(problem, w, rows):
+    """F over ``rows`` written with torch's own loss."""
+    loss = torch.nn.functional.cross_entropy(problem.x[rows] @ w, problem.y[rows])
+    return loss + problem.l2 / 2 * w.square().sum()
+
+
+def test_value_and_gradient_equal_torch_s_cross_entropy_and_autograd(problem):
+    w = torch.randn(2, *problem.shape, dtype=torch.float64, generator=generator(1)).requires_grad_()
+    index = torch.tensor([[0, 5, 9], [7, 7, 2]])
+    torch.testing.assert_close(problem.value(w[0]), reference(problem, w[0], slice(None)), rtol=1e-13, atol=0)
+    for k in range(2):
+        (expected,) = torch.autograd.grad(reference(problem, w[k], index[k]), w)
+        torch.testing.assert_close(problem.gradient(w, index)[k], expected[k], rtol=1e-12, atol=1e-15)
+
+
+def test_hessian_eigenvalues_lie_between_l2_and_the_smoothness_bound(problem):
+    w = torch.zeros(problem.shape, dtype=torch.float64)
+    size = w.numel()
+    hessian = torch.autograd.functional.hessian(lambda v: problem.value(v.view(problem.shape)), w.flatten())
+    eigenvalues = torch.linalg.eigvalsh(hessian.view(size, size))
+    assert eigenvalues[0] >= problem.l2 * (1 - 1e-12)
+    assert eigenvalues[-1] <= problem.smoothness * (1 + 1e-12)
+
+
+def test_minimum_has_no_gradient_and_gradient_descent_reaches_it_at_a_linear_rate(problem):
+    w, low = problem.minimum()
+    assert problem.gradient(w[None]).norm() < 1e-10
+    gaps = problem.value(descend(problem, epochs=60)).numpy() - low
+    assert (gaps[1:] <= (1 - problem.l2 / problem.smoothness) * gaps[:-1] + 1e-14).all()
+
+
+def test_nesterov_is_ahead_of_gradient_descent(problem):
+    hard = SoftmaxRegression(problem.x[:, :4], problem.y, l2=1e-3)
+    low = hard.minimum()[1]
+    plain, nesterov = (hard.value(descend(hard, epochs=100, momentum=m))[-1] - low for m in (0.0, "nesterov"))
+    assert plain > 1e-6
+    assert nesterov < plain / 10
+
+
+def test_full_batches_are_gradient_descent_whatever_the_seed(problem):
+    lr = 1 / problem.smoothness
+    runs = stochastic_descend(problem, lambda t: lr, epochs=5, batch_size=60, seeds=[3, 4])
+    torch.testing.assert_close(runs[0], descend(problem, epochs=5), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(runs[1], runs[0], rtol=1e-12, atol=1e-14)
+
+
+def test_runs_of_several_seeds_equal_each_seed_alone(problem):
+    settings = dict(epochs=3, batch_size=7, replacement=True)
+    together = stochastic_descend(problem, lambda t: 1 / t, seeds=[1, 2], **settings)
+    alone = stochastic_descend(problem, lambda t: 1 / t, seeds=[2], **settings)
+    torch.testing.assert_close(together[1], alone[0], rtol=1e-12, atol=1e-14)
+
+
+def test_first_below_counts_columns_and_says_inf_where_never():
+    np.testing.assert_array_equal(first_below([[3, 2, 1], [3, 3, 3]], 2), [1, np.inf])
+
+
+def test_bad_arguments_are_refused(problem):
+    with pytest.raises(ValueError, match="batch_size must be <= 60, the number of examples, got 61"):
+        stochastic_descend(problem, lambda t: 1.0, epochs=1, batch_size=61, seeds=[0])
+    with pytest.raises(ValueError, match="same length >= 1, got 0 and 0"):
+        SoftmaxRegression(problem.x[:0], problem.y[:0], 0.1)
+    with pytest.raises(ValueError, match="l2 must be > 0, got 0.0"):
+        SoftmaxRegression(problem.x, problem.y, 0.0)
