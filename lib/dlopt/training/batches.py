@@ -35,6 +35,11 @@ class Batches:
     def epoch(self):
         return self._sampler.epoch
 
+    @property
+    def batch_size(self):
+        """Examples per batch in the epoch under way."""
+        return self._sampler.batch_size
+
     def __iter__(self):
         return self
 
