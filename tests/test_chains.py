@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dlopt.chains import expected_square, run_chains, step_sizes
+from dlopt.chains import decay_exponent, expected_square, run_chains, step_sizes
 from dlopt.statistics import mean_interval
 
 
@@ -71,3 +71,18 @@ def test_bad_arguments_are_refused(arguments, message):
 
 def test_step_sizes_take_a_function_or_an_array():
     np.testing.assert_array_equal(step_sizes(lambda t: 1 / t, 4), step_sizes([1, 1 / 2, 1 / 3, 1 / 4], 4))
+
+
+def test_decay_exponent_finds_the_power_of_a_noisy_power_law():
+    steps = np.unique(np.geomspace(1, 1e4, 60).astype(int))
+    losses = steps[:, None] ** -0.75 * np.random.default_rng(0).exponential(size=(len(steps), 500))
+    fitted = decay_exponent(losses, steps, since=10)
+    assert fitted.low <= -0.75 <= fitted.high
+    assert fitted.half_width < 0.02
+
+
+def test_decay_exponent_refuses_what_has_no_slope():
+    with pytest.raises(ValueError, match="got 0 with since=99"):
+        decay_exponent(np.ones((3, 20)), [1, 2, 3], since=99)
+    with pytest.raises(ValueError, match="must be > 0 to have a logarithm"):
+        decay_exponent(np.zeros((3, 20)), [1, 2, 3], since=1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlopt.checks import finite, non_negative, positive, whole
+from dlopt.statistics import mean_interval
 
 
 @dataclass(frozen=True)
@@ -110,3 +111,28 @@ def expected_square(schedule, *, steps, curvature=1.0, noise=1.0, start=1.0):
         square = (1 - rate * curvature) ** 2 * square + (rate * noise) ** 2
         squares.append(square)
     return np.array(squares)
+
+
+def decay_exponent(losses, steps, *, since, groups=10, level=0.95):
+    r"""The exponent p of :math:`\mathbb{E}\,\ell_t \approx C\,t^{p}`, by least squares on logarithms, with its interval.
+
+    Args:
+        losses: values >= 0 of every chain at the recorded steps, shape [R, chains].
+        steps: the recorded steps, [R].
+        since: steps below this one are left out.
+        groups: the chains are divided into this many groups; each gives one independent estimate.
+        level: of the t interval over the groups.
+
+    Returns:
+        A ``statistics.Interval``.
+
+    Raises:
+        ValueError: fewer than two recorded steps are left, or a group's mean is not positive.
+    """
+    kept = np.asarray(steps) >= since
+    if kept.sum() < 2:
+        raise ValueError(f"at least two recorded steps must be >= since, got {int(kept.sum())} with since={since}")
+    means = np.stack([part.mean(1) for part in np.array_split(np.asarray(losses)[kept], groups, axis=1)])
+    if not (means > 0).all():
+        raise ValueError("every group's mean loss must be > 0 to have a logarithm; use fewer groups or stop earlier")
+    return mean_interval(np.polyfit(np.log(np.asarray(steps)[kept]), np.log(means).T, 1)[0], level)

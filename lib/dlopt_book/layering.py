@@ -6,8 +6,8 @@ from pathlib import Path
 ROWS = {  # lowest first; 0+, 1+ and 3+ are the pieces of their row that are built from others of it
     "0": {"checks"},
     "0+": {"scale", "device"},
-    "1": {"rules", "schedules", "losses", "data", "initialization", "normalization", "statistics", "chains", "finite_sums"},
-    "1+": {"models", "objectives"},
+    "1": {"rules", "schedules", "losses", "data", "initialization", "normalization", "statistics", "finite_sums"},
+    "1+": {"models", "objectives", "chains"},
     "2": {"optimizers", "curvature", "profiling", "noise"},
     "3": {"training"},
     "3+": {"ensemble"},
