@@ -1,7 +1,9 @@
 """Glyphs: characters from bundled fonts under random disturbances; unlimited, adjustable, with known risk."""
 
+import hashlib
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,7 +14,6 @@ from dlopt.data import fonts as typefaces
 from dlopt.data.dataset import Dataset, stream
 from dlopt.data.rendering import N_UNIFORM, Strength, render
 
-VERSION = 1  # raise it whenever a pixel or a label changes: it is part of the cache key
 CHUNK = 500  # images rendered together; image number i belongs to chunk i // CHUNK
 SPLITS = ("train", "val", "test", "population")
 WORTH_CACHING = 4000  # images; fewer are rendered faster than they are found
@@ -189,9 +190,18 @@ def _render_all(source, sizes, device):
     return {f"{name}_{split}": t for split, parts in images.items() for name, t in zip("xyf", parts)}
 
 
+@lru_cache
+def _code_version():
+    """SHA-256 of the source of everything that decides a pixel or a label: an edit never meets an old cache."""
+    digest = hashlib.sha256()
+    for module in ("dataset.py", "fonts.py", "glyphs.py", "rendering.py"):
+        digest.update(Path(__file__).with_name(module).read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()
+
+
 def _cached(source, sizes):
     """All splits from the cache, or rendered and put there."""
-    key = {"version": VERSION, "fonts": typefaces.fingerprint(), **asdict(source), **sizes}
+    key = {"code": _code_version(), "fonts": typefaces.fingerprint(), **asdict(source), **sizes}
     key.pop("label_noise")  # applied after rendering
     path = file_cache.path_for("glyphs", key)
     stored = file_cache.load(path)

@@ -43,10 +43,10 @@ class Strength:
 
     @classmethod
     def of(cls, d):
-        """The strengths at difficulty ``d`` in [0, 1]: proportional to d, from none to almost unreadable."""
+        """The strengths at difficulty ``d`` in [0, 1], all proportional to d (blur: above its least value)."""
         return cls(
-            turn=0.9 * d, zoom=0.5 * d, shear=0.5 * d, shift=0.5 * d, stroke=0.06 * d, blur=0.6 + 1.6 * d, fade=0.8 * d,
-            clutter=min(1.0, 0.9 * d), noise=0.3 * d,
+            turn=0.8 * d, zoom=0.4 * d, shear=0.4 * d, shift=0.35 * d, stroke=0.06 * d, blur=0.6 + 1.2 * d, fade=0.6 * d,
+            clutter=0.45 * d, noise=0.16 * d,
         )  # fmt: skip
 
 
