@@ -1,0 +1,115 @@
+"""The only language between the grader and the sandbox: length-prefixed JSON with arrays as bytes. No pickle.
+
+A frame is an 8-byte big-endian length and that many bytes of JSON. Whatever a frame claims, decoding it yields numbers,
+text, lists, dicts and tensors, or raises ``ValueError``.
+"""
+
+import base64
+import json
+import math
+import struct
+
+import numpy as np
+import torch
+
+MAX_FRAME = 4 * 2**20  # bytes; an answer beyond this is no answer
+MAX_DEPTH = 6
+DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+
+def _pack_array(x):
+    x = x.detach().to("cpu").contiguous()
+    raw = x.reshape(-1).view(torch.uint8).numpy().tobytes() if x.numel() else b""
+    return {"__array__": [str(x.dtype).removeprefix("torch."), list(x.shape), base64.b64encode(raw).decode()]}
+
+
+def pack(value, depth=0):
+    """Return ``value`` as plain JSON data; what is neither a number, text, container nor array becomes its type's name."""
+    if depth > MAX_DEPTH:
+        return {"__other__": "nested too deeply"}
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, (int, float)):
+        return value if isinstance(value, float) or abs(value) < 2**63 else {"__other__": "int beyond 64 bits"}
+    if isinstance(value, np.ndarray | np.generic):
+        value = torch.as_tensor(np.array(value)) if value.dtype.kind in "fiub" else str(value)
+    if isinstance(value, torch.Tensor) and str(value.dtype).removeprefix("torch.") in DTYPES:
+        return _pack_array(value)
+    if isinstance(value, (list, tuple)):
+        return [pack(v, depth + 1) for v in value]
+    if isinstance(value, dict):
+        return {str(k): pack(v, depth + 1) for k, v in value.items()}
+    return value if isinstance(value, str) else {"__other__": type(value).__name__}
+
+
+def _unpack_array(spec):
+    dtype, shape, text = spec
+    if dtype not in DTYPES or not isinstance(shape, list) or len(shape) > 8:
+        raise ValueError(f"not an array: dtype {dtype!r}, shape {shape!r}")
+    if not all(type(n) is int and 0 <= n <= MAX_FRAME for n in shape):
+        raise ValueError(f"not a shape: {shape!r}")
+    dtype, raw = getattr(torch, dtype), base64.b64decode(text, validate=True)
+    if len(raw) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{len(raw)} bytes do not fill shape {shape}")
+    return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(shape) if raw else torch.empty(shape, dtype=dtype)
+
+
+class Other:
+    """An answer that is not data: only the name of its type crossed the pipe."""
+
+    def __init__(self, name):
+        self.name = str(name)[:80]
+
+    def __repr__(self):
+        return f"<{self.name}>"
+
+
+def unpack(data):
+    """Rebuild numbers, text, lists, dicts and tensors from ``pack``'s data; raises ``ValueError`` on anything else."""
+    if isinstance(data, list):
+        return [unpack(v) for v in data]
+    if isinstance(data, dict):
+        if set(data) == {"__array__"} and isinstance(data["__array__"], list) and len(data["__array__"]) == 3:
+            return _unpack_array(data["__array__"])
+        if set(data) == {"__other__"}:
+            return Other(data["__other__"])
+        return {k: unpack(v) for k, v in data.items()}
+    return data
+
+
+def dump(message):
+    """One frame as bytes."""
+    body = json.dumps(message).encode()
+    return struct.pack(">Q", len(body)) + body
+
+
+def load(body):
+    """The message of a frame's body; raises ``ValueError`` if it is not a JSON object."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a message: {error}") from None
+    if not isinstance(message, dict):
+        raise ValueError("not a message: a frame must hold a JSON object")
+    return message
+
+
+class Frames:
+    """Cut a stream of bytes into frames; refuses a frame longer than ``limit``."""
+
+    def __init__(self, limit=MAX_FRAME):
+        self.limit, self.buffer = limit, bytearray()
+
+    def feed(self, data):
+        """Add bytes, return the bodies of the frames that are now complete."""
+        self.buffer += data
+        bodies = []
+        while len(self.buffer) >= 8:
+            (length,) = struct.unpack(">Q", self.buffer[:8])
+            if length > self.limit:
+                raise ValueError(f"a frame of {length} bytes is beyond the limit of {self.limit}")
+            if len(self.buffer) < 8 + length:
+                break
+            bodies.append(bytes(self.buffer[8 : 8 + length]))
+            del self.buffer[: 8 + length]
+        return bodies
