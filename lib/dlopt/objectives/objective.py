@@ -85,6 +85,11 @@ class Objective:
         return x
 
 
+def flat_parameters(model):
+    """A copy of a model's parameters as one vector ``[n]``, in the order of ``named_parameters()``."""
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
 def from_model(model, loss, x, y, *, l2=0.0, name="network"):
     r"""The training loss of a network as an objective of its flat parameter vector.
 
@@ -121,5 +126,4 @@ def from_model(model, loss, x, y, *, l2=0.0, name="network"):
         value = one(theta) if theta.ndim == 1 else vmap(one)(theta.flatten(0, -2)).unflatten(0, theta.shape[:-1])
         return value + 0.5 * l2 * (theta**2).sum(-1) if l2 else value
 
-    start = torch.cat([p.flatten() for p in parameters.values()]).clone()
-    return Objective(name, f, sum(sizes), start=start)
+    return Objective(name, f, sum(sizes), start=flat_parameters(model))
