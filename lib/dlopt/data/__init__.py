@@ -2,15 +2,19 @@
 
 from dlopt.data.dataset import Dataset, split_indices, stream
 from dlopt.data.glyphs import GlyphSource, Risk, glyphs
+from dlopt.data.grammar import ZipfGrammar, zipf_text
 from dlopt.data.sampler import BatchSampler
 from dlopt.data.sequences import adding, adding_batch, copy_memory, copy_memory_batch
 from dlopt.data.tabular import breast_cancer, diabetes, digits
+from dlopt.data.text import Vocabulary, text, topics, windows
 
 __all__ = [
     "BatchSampler",
     "Dataset",
     "GlyphSource",
     "Risk",
+    "Vocabulary",
+    "ZipfGrammar",
     "adding",
     "adding_batch",
     "breast_cancer",
@@ -21,4 +25,8 @@ __all__ = [
     "glyphs",
     "split_indices",
     "stream",
+    "text",
+    "topics",
+    "windows",
+    "zipf_text",
 ]

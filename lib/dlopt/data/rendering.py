@@ -45,8 +45,8 @@ class Strength:
     def of(cls, d):
         """The strengths at difficulty ``d`` in [0, 1], all proportional to d (blur: above its least value)."""
         return cls(
-            turn=0.8 * d, zoom=0.4 * d, shear=0.4 * d, shift=0.35 * d, stroke=0.06 * d, blur=0.6 + 1.2 * d, fade=0.6 * d,
-            clutter=0.45 * d, noise=0.16 * d,
+            turn=0.8 * d, zoom=0.4 * d, shear=0.4 * d, shift=0.35 * d, stroke=0.06 * d, blur=0.6 + 1.2 * d,
+            fade=0.6 * d, clutter=0.45 * d, noise=0.16 * d,
         )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ All of them can be called by ``torch.func.functional_call`` and mapped by ``torc
 from dlopt.models.convolution import lenet, lenet5, small_cnn
 from dlopt.models.dense import ACTIVATIONS, autoencoder, lenet_300_100, linear, mlp
 from dlopt.models.recurrent import elman, gru, lstm
+from dlopt.models.residual import residual_cnn, residual_mlp
+from dlopt.models.transformer import token_cross_entropy, transformer
 
 __all__ = [
     "ACTIVATIONS",
@@ -18,5 +20,9 @@ __all__ = [
     "linear",
     "lstm",
     "mlp",
+    "residual_cnn",
+    "residual_mlp",
     "small_cnn",
+    "token_cross_entropy",
+    "transformer",
 ]
