@@ -1,0 +1,10 @@
+"""Interactive figures: small self-contained scripts inlined into the page.
+
+They work from a server, from ``file://`` and in JupyterLab, by mouse, touch and keyboard, follow light and dark themes,
+say in words what they show, and fetch nothing. Each weighs less than 25 kB with the framework it brings along.
+"""
+
+from dlopt.interactive.figure import Interactive, figures
+from dlopt.interactive.gallery import descent, schedule_exponent
+
+__all__ = ["Interactive", "descent", "figures", "schedule_exponent"]

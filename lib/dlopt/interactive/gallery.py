@@ -1,0 +1,64 @@
+"""The figures of the book, each with its title, its instructions and its initial values."""
+
+from dlopt.checks import finite, in_closed, one_of, positive
+from dlopt.interactive.figure import Interactive
+
+SURFACES = ("quadratic", "rosenbrock", "saddle", "ripple", "himmelblau", "plateau")
+METHODS = ("momentum", "nesterov")
+
+
+def descent(surface="quadratic", *, lr=None, mu=0.0, kappa=10.0, angle=30.0, start=None, method="momentum",
+            id="descent"):
+    r"""Descent playground: 200 steps of a rule on a surface, with the loss curve beside it.
+
+    The rule is `dlopt.rules.momentum` (``mu=0`` is gradient descent) or `dlopt.rules.nesterov`; the bowl is
+    :math:`\frac12 (u^2/\kappa + w^2)` in coordinates turned by ``angle``, so that its steepest curvature is 1.
+
+    Args:
+        surface: one of ``quadratic``, ``rosenbrock``, ``saddle``, ``ripple``, ``himmelblau``, ``plateau``.
+        lr: learning rate in [1e-4, 4]; the surface's own if None.
+        mu: momentum in [0, 0.99].
+        kappa: condition number of the bowl, in [1, 100].
+        angle: rotation of the bowl, degrees in [0, 90].
+        start: ``(x, y)``; the surface's own if None.
+        method: ``"momentum"`` or ``"nesterov"``.
+        id: HTML id, unique on its page.
+
+    Returns:
+        The figure; it displays itself as the last expression of a cell.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    config = {"surface": one_of("surface", surface, SURFACES), "method": one_of("method", method, METHODS),
+              "mu": in_closed("mu", mu, 0, 0.99), "kappa": in_closed("kappa", kappa, 1, 100),
+              "angle": in_closed("angle", angle, 0, 90)}
+    if lr is not None:
+        config["lr"] = in_closed("lr", positive("lr", lr), 1e-4, 4)
+    if start is not None:
+        if len(start) != 2:
+            raise ValueError(f"start must be (x, y), got {len(start)} numbers")
+        config["start"] = [finite("start", float(x)) for x in start]
+    return Interactive("descent", "Descent playground", "Drag the open circle, change surface, rate and momentum, or "
+                       "play the descent step by step. The address of this page holds your setting.", config, id)
+
+
+def schedule_exponent(exponent=0.5, *, scale=1.0, start=3.0, id="schedule-exponent"):
+    r"""Chains :math:`x_t = x_{t-1} - c\,t^{-a}(x_{t-1} + \xi_t)` beside the conditions that the exponent meets.
+
+    Args:
+        exponent: a in [0, 1.5].
+        scale: c in [0.1, 1.5].
+        start: :math:`x_0` in [-4, 4].
+        id: HTML id, unique on its page.
+
+    Returns:
+        The figure; it displays itself as the last expression of a cell.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    config = {"exponent": in_closed("exponent", exponent, 0, 1.5), "scale": in_closed("scale", scale, 0.1, 1.5),
+              "start": in_closed("start", start, -4, 4)}
+    return Interactive("schedule_exponent", "Which exponents converge?", "Move the exponent through 0, 1/2 and 1, and "
+                       "watch the chains and the three conditions.", config, id)

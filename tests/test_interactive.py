@@ -1,0 +1,291 @@
+"""The interactive figures: their rules are the library's, every way of working them works, and they stay small."""
+
+import json
+import re
+
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+from conftest import program
+from dlopt import interactive, objectives, rules
+from playwright.sync_api import sync_playwright
+
+FIGURES = {"descent": interactive.descent}
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Figures</title>
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<style>html[data-theme=dark]{--pst-color-text-base:#ced6dd;--pst-color-background:#121212;--pst-color-text-muted:#9ca4af}
+body{background:var(--pst-color-background,#fff);color:var(--pst-color-text-base,#000);font-family:sans-serif}</style>
+</head><body><main><h1>Figures</h1>%s</main></body></html>"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("browser"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """``opened(figure, ...)``: a page from ``file://`` that shows the figures; its complaints fail the test."""
+    contexts, complaints = [], []
+
+    def open_page(*figures, fragment="", html=None, **options):
+        path = tmp_path / "page.html"
+        path.write_text(PAGE % "".join(html or [figure._repr_html_() for figure in figures]), encoding="utf-8")
+        contexts.append(browser.new_context(**{"viewport": {"width": 900, "height": 900}, **options}))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if "://" in request.url
+                and not request.url.startswith("file:") else None)
+        page.goto(path.as_uri() + fragment)
+        page.wait_for_function("[...document.querySelectorAll('.dlopt-figure')].every(f => f.dlopt)")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def state(page, index=0):
+    settle(page)
+    return page.evaluate(f"document.querySelectorAll('.dlopt-figure')[{index}].dlopt.state")
+
+
+def settle(page):
+    """Let the figure draw what was changed."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+# --- without a browser
+
+@pytest.mark.parametrize("name", interactive.figures())
+def test_a_figure_with_its_framework_weighs_less_than_25_kilobytes(name):
+    assert len(FIGURES[name]()._repr_html_().encode()) < 25_000
+
+
+@pytest.mark.parametrize("name", interactive.figures())
+def test_a_figure_names_no_other_host_and_is_the_same_text_every_time(name):
+    text = FIGURES[name]()._repr_html_()
+    assert set(re.findall(r"https?://[^\"' ]*", text)) <= {"http://www.w3.org/2000/svg"}
+    assert text == FIGURES[name]()._repr_html_()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"surface": "hill"}, "surface must be one of quadratic, .*; got 'hill'"), ({"lr": -1}, "lr must be > 0, got -1"),
+    ({"mu": 1.0}, r"mu must be in \[0, 0.99\], got 1.0"), ({"kappa": 0}, r"kappa must be in \[1, 100\], got 0"),
+    ({"method": "adam"}, "method must be one of"), ({"start": (1, 2, 3)}, r"start must be \(x, y\)"),
+])
+def test_descent_refuses_what_its_controls_cannot_show(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        interactive.descent(**arguments)
+
+
+def test_an_unknown_kind_of_figure_is_refused():
+    with pytest.raises(ValueError, match="kind must be one of descent"):
+        interactive.Interactive("desent", "t", "h")
+
+
+def test_a_text_that_looks_like_markup_stays_text():
+    text = interactive.Interactive("descent", '<b>"bold"</b>', "x")._repr_html_()
+    assert "&lt;b&gt;&quot;bold&quot;" in text and "<b>" not in text.split("<script>")[0]
+
+
+# --- the rules in JavaScript are the rules in Python
+
+def surface(name, kappa=10.0, angle=30.0):
+    if name == "quadratic":
+        return objectives.quadratic([1 / kappa, 1], rotation=torch.deg2rad(torch.tensor(angle).double()).item())
+    return getattr(objectives, name)()
+
+
+RUNS = [("quadratic", 1.9, 0.0), ("quadratic", 0.3, 0.9), ("rosenbrock", 0.001, 0.0), ("rosenbrock", 0.0005, 0.8),
+        ("saddle", 0.2, 0.5), ("ripple", 0.02, 0.9), ("himmelblau", 0.005, 0.5), ("plateau", 0.5, 0.9)]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("method", ["momentum", "nesterov"])
+@pytest.mark.parametrize("name, lr, mu", RUNS)
+def test_200_steps_in_javascript_equal_the_python_rule(opened, name, lr, mu, method):
+    page = opened(interactive.descent())
+    start = [1.3, -0.7]
+    setting = {"surface": name, "method": method, "lr": lr, "mu": mu, "kappa": 10.0, "angle": 30.0, "start": start}
+    got = page.evaluate("s => DlOpt.lib.descent.run(s, 200)", setting)
+    rule = getattr(rules, method)
+    want = objectives.trajectory(surface(name), rule, torch.tensor(start, dtype=torch.float64), 200, lr=lr, mu=mu)
+    points = torch.tensor(got["points"], dtype=torch.float64)
+    scale = want.positions.norm(dim=1).clamp(min=1e-3)  # of the point, not of a coordinate that crosses zero
+    assert ((points - want.positions).norm(dim=1) / scale).max() < 1e-12
+    values = torch.tensor(got["values"], dtype=torch.float64)
+    assert ((values - want.values).abs() / want.values.abs().clamp(min=1e-3)).max() < 1e-12
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["quadratic", "rosenbrock", "saddle", "ripple", "himmelblau", "plateau"])
+def test_the_gradient_in_javascript_is_the_derivative_of_the_surface_it_draws(opened, name):
+    page = opened(interactive.descent())
+    got = page.evaluate("""([name, h]) => {
+        const S = DlOpt.lib.descent.SURFACES[name], s = S.make ? S.make({kappa: 7, angle: 20}) : S;
+        return [[0.7, -0.4], [-1.1, 1.3]].map(([x, y]) => [s.g(x, y),
+            [(s.f(x + h, y) - s.f(x - h, y)) / (2 * h), (s.f(x, y + h) - s.f(x, y - h)) / (2 * h)]]);
+    }""", [name, 1e-5])
+    for exact, numeric in got:
+        assert torch.allclose(torch.tensor(exact), torch.tensor(numeric), rtol=1e-5, atol=1e-5)
+
+
+# --- working a figure
+
+def grip(page):
+    return page.locator(".dlopt-handle").first
+
+
+def center(locator):
+    box = locator.locator(".dlopt-ring").bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+@pytest.mark.browser
+def test_the_start_is_dragged_by_mouse_and_stays_under_the_pointer(opened):
+    page = opened(interactive.descent())
+    x, y = center(grip(page))
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 80, y + 40, steps=4)
+    page.mouse.up()
+    settle(page)
+    assert center(grip(page)) == pytest.approx((x + 80, y + 40), abs=1)
+    assert state(page)["start"] != [-2.4, 1.6]
+
+
+@pytest.mark.browser
+def test_the_start_is_dragged_by_touch(opened):
+    page = opened(interactive.descent(), has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    grip(page).scroll_into_view_if_needed()
+    x, y = center(grip(page))
+    touch = page.context.new_cdp_session(page)
+    for kind, points in (("touchStart", [(x, y)]), ("touchMove", [(x + 20, y + 25)]), ("touchMove", [(x + 40, y + 50)]),
+                         ("touchEnd", [])):
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": a, "y": b} for a, b in points]})
+    settle(page)
+    assert center(grip(page)) == pytest.approx((x + 40, y + 50), abs=1.5)
+
+
+@pytest.mark.browser
+def test_the_start_moves_by_arrow_keys_and_the_page_does_not_scroll(opened):
+    page = opened(interactive.descent(), viewport={"width": 900, "height": 400})
+    grip(page).focus()
+    before, scroll = state(page)["start"], page.evaluate("scrollY")
+    for key in ("ArrowRight", "ArrowDown", "Shift+ArrowRight"):
+        page.keyboard.press(key)
+    after = state(page)["start"]
+    assert after[0] > before[0] and after[1] < before[1] and page.evaluate("scrollY") == scroll
+
+
+@pytest.mark.browser
+def test_every_control_is_reached_by_tab_and_has_a_name(opened):
+    page = opened(interactive.descent())
+    names = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        names.append(page.evaluate("""() => { const e = document.activeElement, label = e.labels && e.labels[0];
+            return e.getAttribute('aria-label') || (label || e).textContent; }"""))
+    for word in ("Surface", "Method", "Learning rate", "Momentum", "Condition", "Rotation", "Play", "Step",
+                 "Start over", "Start: drag"):
+        assert any(name.startswith(word) for name in names), (word, names)
+
+
+@pytest.mark.browser
+def test_the_readout_says_when_a_rate_diverges_and_when_it_does_not(opened):
+    page = opened(interactive.descent(kappa=4.0, lr=2.2))
+    assert "It diverges" in page.locator(".dlopt-readout").inner_text()
+    page.evaluate("document.querySelector('.dlopt-figure').dlopt.set('lr', 1.0)")
+    settle(page)
+    assert "It has reached the minimum" in page.locator(".dlopt-readout").inner_text()
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('reached the minimum')")
+
+
+@pytest.mark.browser
+def test_play_runs_to_the_end_and_step_and_start_over_do_what_they_say(opened):
+    page = opened(interactive.descent())
+    shown = lambda: page.locator(".dlopt-readout").inner_text()  # noqa: E731
+    page.get_by_role("button", name="Start over").click()
+    settle(page)
+    assert shown().startswith("Step 0 of 200")
+    page.get_by_role("button", name="Step", exact=True).click()
+    settle(page)
+    assert shown().startswith("Step 1 of 200")
+    page.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Pause").wait_for()
+    page.wait_for_function("document.querySelector('.dlopt-figure').dlopt.t >= 200", timeout=15_000)
+    page.get_by_role("button", name="Play").wait_for()
+
+
+@pytest.mark.browser
+def test_with_reduced_motion_play_shows_the_end_without_animation(opened):
+    page = opened(interactive.descent(), reduced_motion="reduce")
+    page.get_by_role("button", name="Start over").click()
+    page.get_by_role("button", name="Play").click()
+    settle(page)
+    assert page.locator(".dlopt-readout").inner_text().startswith("Step 200 of 200")
+    assert page.get_by_role("button", name="Pause").count() == 0
+
+
+@pytest.mark.browser
+def test_the_address_holds_the_setting_and_gives_it_back(opened):
+    page = opened(interactive.descent())
+    page.get_by_role("combobox", name="Surface").select_option("saddle")
+    page.get_by_role("slider", name="Momentum").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("location.hash.includes('mu=0.01')")
+    fragment, before = page.evaluate("location.hash"), state(page)
+    again = opened(interactive.descent(), fragment=fragment)
+    assert state(again) == before and before["surface"] == "saddle" and before["start"] == [1.5, 0.01]
+
+
+@pytest.mark.browser
+def test_an_address_with_nonsense_leaves_the_figure_as_it_was(opened):
+    page = opened(interactive.descent(), fragment="#descent?lr=fast&surface=moon&start=1,x&other=3")
+    assert state(page) | {"start": [-2.4, 1.6], "lr": 0.3, "surface": "quadratic"} == state(page)
+
+
+@pytest.mark.browser
+def test_two_figures_on_a_page_are_independent_and_have_ids_of_their_own(opened):
+    page = opened(interactive.descent(), interactive.descent(surface="saddle"))
+    page.evaluate("document.querySelector('.dlopt-figure').dlopt.set('lr', 1.25)")
+    assert state(page, 0)["lr"] == 1.25 and state(page, 1)["lr"] == 0.2 and state(page, 1)["surface"] == "saddle"
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids)) >= 6
+
+
+# --- every figure, looked at
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", interactive.figures())
+def test_axe_finds_no_violation(opened, name, theme):
+    page = opened(FIGURES[name]())
+    page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+    dark = json.dumps(theme == "dark")
+    page.wait_for_function(f"document.querySelector('.dlopt-figure').hasAttribute('data-dark') === {dark}")
+    found = Axe().run(page).response["violations"]
+    assert [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in found] == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", interactive.figures())
+def test_a_figure_fits_a_phone(opened, name):
+    page = opened(FIGURES[name](), viewport={"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.browser
+def test_the_checks_of_this_file_see_a_planted_fault(opened):
+    wrong = interactive.descent()._repr_html_().replace("s.mu * v[0] + d[0]", "s.mu * v[0] - d[0]")
+    page = opened(html=[wrong])
+    got = page.evaluate("DlOpt.lib.descent.run({surface: 'saddle', mu: 0.5, lr: 0.1, start: [1, 0.5]}, 3)")
+    start = torch.tensor([1, 0.5]).double()
+    want = objectives.trajectory(objectives.saddle(), rules.momentum, start, 3, lr=0.1, mu=0.5)
+    assert (torch.tensor(got["points"]).double() - want.positions).abs().max() > 0.1
