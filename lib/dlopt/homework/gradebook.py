@@ -114,17 +114,18 @@ class LatePolicy(LateSubmissionPlugin):
 
 def report(task):
     """The verdict on one graded cell as an output: each requirement, met or not, with the student's own values."""
-    lines = [f"{task['score']:g} of {task['points']:g} points"]
+    head = f"{task['score']:g} of {task['points']:g} points"
+    items = []
     for r in task["requirements"]:
         met = r["score"] > 0
-        lines.append(f"{'[x]' if met else '[ ]'} {r['score']:g}/{r['points']:g}  {r['says']}")
-        if not met:
-            lines += [f"      {r['message']}"] + ([f"      Hint: {r['hint']}"] if r["hint"] else [])
+        lines = [f"{'met' if met else 'NOT MET'} ({r['score']:g} of {r['points']:g}): {r['says']}"]
+        items.append(lines if met else [*lines, r["message"], *([f"Hint: {r['hint']}"] if r["hint"] else [])])
     if task["review"]:
-        lines.append(f"A human will look at this cell, because it uses: {', '.join(task['review'])}")
-    rows = "".join(f"<li>{html.escape(line.strip())}</li>" for line in lines[1:])
-    shown = f"<div><b>{html.escape(lines[0])}</b><ul>{rows}</ul></div>"
-    return nbformat.v4.new_output("display_data", {"text/plain": "\n".join(lines), "text/html": shown})
+        items.append([f"A human will look at this cell, because the notebook uses: {', '.join(task['review'])}"])
+    plain = "\n".join([head, *("\n    ".join(lines) for lines in items)])
+    rows = "".join(f"<li>{'<br>'.join(map(html.escape, lines))}</li>" for lines in items)
+    shown = f"<div><b>{html.escape(head)}</b><ul>{rows}</ul></div>"
+    return nbformat.v4.new_output("display_data", {"text/plain": plain, "text/html": shown})
 
 
 # --- configuration and conversion -----------------------------------------------------------------------------------------

@@ -255,13 +255,15 @@ def _why(reason, seconds):
 
 
 def _names(task):
-    return " or ".join(task.functions) if len(task.functions) < 3 else f"one of {', '.join(task.functions)}"
+    return " / ".join(task.functions)
 
 
 def _error(error, seconds, state):
     if error.get("kind") == "timeout":
         return _why("timeout", seconds)
     place = error.get("at")
+    if error.get("kind") == "NotImplementedError":
+        return "is not written yet (NotImplementedError)"
     where = f" ({_cell(state, place[0])}, line {place[1]})" if _is_place(place) else ""
     return f"raised {str(error.get('kind'))[:60]}: {str(error.get('message'))[:200]}{where}"
 
