@@ -8,9 +8,11 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from conftest import program
 from dlopt import interactive, objectives, rules
+from dlopt.chains import expected_square
 from playwright.sync_api import sync_playwright
+from scipy import stats
 
-FIGURES = {"descent": interactive.descent}
+FIGURES = {"descent": interactive.descent, "schedule_exponent": interactive.schedule_exponent}
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Figures</title>
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <style>html[data-theme=dark]{--pst-color-text-base:#ced6dd;--pst-color-background:#121212;--pst-color-text-muted:#9ca4af}
@@ -289,3 +291,29 @@ def test_the_checks_of_this_file_see_a_planted_fault(opened):
     start = torch.tensor([1, 0.5]).double()
     want = objectives.trajectory(objectives.saddle(), rules.momentum, start, 3, lr=0.1, mu=0.5)
     assert (torch.tensor(got["points"]).double() - want.positions).abs().max() > 0.1
+
+
+# --- schedules
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 1.4])
+def test_the_expected_square_of_a_schedule_is_the_library_s(opened, exponent):
+    page = opened(interactive.schedule_exponent(exponent))
+    found = page.evaluate("s => DlOpt.lib.scheduleExponent.expectedSquare(s, 200)",
+                          {"exponent": exponent, "scale": 0.7, "start": 3})
+    expected = expected_square(lambda t: 0.7 * t**-exponent, steps=200, start=3.0)
+    assert found == pytest.approx(expected.tolist(), rel=1e-12)
+
+
+@pytest.mark.parametrize("exponent, met", [(0.0, [False, True, False]), (0.5, [True, True, False]),
+                                           (0.75, [True, True, True]), (1.0, [True, True, True]),
+                                           (1.2, [True, False, True])])
+def test_the_conditions_change_at_zero_one_half_and_one(opened, exponent, met):
+    page = opened(interactive.schedule_exponent(exponent))
+    assert page.evaluate(f"Object.values(DlOpt.lib.scheduleExponent.conditions({exponent}))") == met
+    assert page.inner_text(".dlopt-readout").count("✓") == sum(met)
+
+
+def test_the_chains_noise_is_standard_normal(opened):
+    page = opened(interactive.schedule_exponent())
+    draws = page.evaluate("Array.from({length: 20000}, DlOpt.lib.scheduleExponent.normals(7))")
+    assert stats.kstest(draws, "norm").pvalue > 1e-3
