@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from dlopt_book import browser as browsers
+from dlopt_book import site as sites
+from dlopt_book.book import Book
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {  # marker -> (names of the program, what is not checked without it, how to get it)
-    "browser": (("chromium", "chromium-browser", "google-chrome"), "the site and JupyterLab in a real browser",
+    "browser": (browsers.NAMES, "the site and JupyterLab in a real browser",
                 "apt-get install chromium, or set DLOPT_CHROMIUM to a Chromium or Chrome"),
     "sandbox": (("bwrap",), "homework in its sandbox", "apt-get install bubblewrap"),
 }
@@ -16,8 +19,9 @@ PROGRAMS = {  # marker -> (names of the program, what is not checked without it,
 
 def program(marker):
     """The path of the program that tests with ``marker`` need, or None."""
-    chosen = os.environ.get("DLOPT_CHROMIUM") if marker == "browser" else None
-    return chosen or next(filter(None, map(shutil.which, PROGRAMS[marker][0])), None)
+    if marker == "browser":
+        return browsers.chromium()
+    return next(filter(None, map(shutil.which, PROGRAMS[marker][0])), None)
 
 
 def in_ci():
@@ -42,3 +46,20 @@ def pytest_terminal_summary(terminalreporter):
 def root():
     """The repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def site(root):
+    """The folder of the built site; it must belong to the files as they are now (`make test` has just made it)."""
+    made = os.environ.get("BOOK_MADE") and (Book(root).site / "index.html").exists()
+    if not made and not sites.is_current(Book(root)):
+        message = "not checked: the site, which is missing or older than its sources; make book"
+        pytest.fail(message, pytrace=False) if in_ci() else pytest.skip(message)
+    return Book(root).site
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium."""
+    with browsers.browser() as running:
+        yield running

@@ -1,12 +1,14 @@
-"""The book's own commands: ``python -m dlopt_book book|run|test|serve|seeds|screenshots``."""
+"""The book's own commands: ``python -m dlopt_book book|run|test|serve|seeds|screenshots [...]``."""
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from dlopt_book import execution, site
+from dlopt_book import browser, execution, site, verdicts
 from dlopt_book.book import here
 
 
@@ -25,16 +27,41 @@ def test(arguments):
     """Make the book, then run every test; both happen even if one fails."""
     made = site.make(here())
     code = subprocess.run([sys.executable, "-m", "pytest", *arguments.paths], cwd=here().root,
-                          env={**execution.environment(), "DLOPT_MADE": "1"}).returncode
+                          env={**execution.environment(), "BOOK_MADE": "1"}).returncode
     if not made:
         print("FAILED: the book could not be made (see above)")
     return code or int(not made)
 
 
+def serve(arguments):
+    """Serve the site on http://localhost:8000 (or on the port given) until Ctrl-C."""
+    port = int(arguments.paths[0]) if arguments.paths else 8000
+    with browser.served(here().site, port) as address:
+        print(f"the book is on {address} (Ctrl-C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    return 0
+
+
+def seeds(arguments):
+    """Run every chapter under DLOPT_SEED = 1, 2, 3 and list the verdicts that differ from those of seed 0."""
+    return verdicts.compare(here(), [int(n) for n in arguments.paths] or [1, 2, 3])
+
+
+def screenshots(arguments):
+    """Photograph every page: light, dark, and as wide as a phone."""
+    written = browser.photograph(here().site, here().root / "_build" / "screenshots")
+    print(f"{len(written)} pictures in {here().root / '_build' / 'screenshots'}")
+    return 0
+
+
+COMMANDS = (book, run, test, serve, seeds, screenshots)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m dlopt_book", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for function in (book, run, test):
+    for function in COMMANDS:
         command = commands.add_parser(function.__name__, help=function.__doc__)
         command.add_argument("paths", nargs="*")
         command.set_defaults(function=function)

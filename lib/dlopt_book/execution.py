@@ -58,6 +58,7 @@ def run_stale(book, paths=None, say=print):
     Returns:
         The list of runs, in the order in which they ended; empty if everything was up to date.
     """
+    say = _one_at_a_time(say)
     waiting = cache.stale(book, paths)
     cache.evict(book, waiting)
     total = len(book.notebooks() if paths is None else paths)
@@ -65,6 +66,16 @@ def run_stale(book, paths=None, say=print):
     alone = {p: k for p, k in waiting.items() if _alone(p)}
     together = {p: k for p, k in waiting.items() if p not in alone}
     return _pool(book, together, jobs(), say) + _pool(book, alone, 1, say)
+
+
+def _one_at_a_time(say):
+    lock = threading.Lock()
+
+    def said(line):
+        with lock:
+            say(line)
+
+    return said
 
 
 def _alone(path):

@@ -25,6 +25,7 @@ def setup(app):
     app.connect("html-collect-pages", _extra_pages)
     app.connect("build-finished", _finish_build)
     app.add_css_file("book.css", priority=900)
+    app.add_js_file("book.js", loading_method="defer")
     if importlib.util.find_spec("dlopt_book.ledger"):
         app.setup_extension("dlopt_book.ledger")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -109,3 +110,6 @@ def description(doctree):
 
 def _extra_pages(app):
     yield "404", {"title": "Page not found"}, "404.html"
+    if app.config.root_doc != "index":
+        icon = Path(app.config.html_favicon or "").name
+        yield "index", {"target": f"{app.config.root_doc}.html", "favicon_name": icon}, "redirect.html"

@@ -34,7 +34,7 @@ def notebook_key(path, lib):
     cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     folders = (Path(lib), Path(path).parent)
-    sources = {str(file): _digest(file) for file in reachable_files("\n".join(code), folders)}
+    sources = [(file.name, _digest(file)) for file in reachable_files("\n".join(code), folders)]
     return _hash({"code": code, "sources": sources, "settings": settings(), "versions": versions()})
 
 
@@ -119,9 +119,9 @@ def _without_magic(code):
     return "\n".join("pass" if MAGIC.match(line) else line for line in code.splitlines())
 
 
-def folder_digest(paths):
-    """One digest of the contents of many files; the order of ``paths`` does not matter."""
-    return _hash({str(path): _digest(path) for path in paths})
+def folder_digest(root, paths):
+    """One digest of the names below ``root`` and the contents of many files, in whatever order they come."""
+    return _hash({path.relative_to(root).as_posix(): _digest(path) for path in paths})
 
 
 def _digest(path):

@@ -5,6 +5,7 @@ notebook, to the file named by ``--executed-to``. One notebook a session.
 """
 
 import nbformat
+from nbval.kernel import RunningKernel
 
 MARK = "@cell"  # a progress line for the parent process: "@cell DONE TOTAL"
 
@@ -14,7 +15,13 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    RunningKernel.execute_cell_input = _execute_as_jupyter_does
     config.pluginmanager.register(_Recorder(config.option.executed_to))
+
+
+def _execute_as_jupyter_does(kernel, source, allow_stdin=None):
+    """Send a cell with its history, which nbval leaves out; without it IPython overlooks a ``;`` that hides a value."""
+    return kernel.kc.execute(source, store_history=True, allow_stdin=bool(allow_stdin), stop_on_error=False)
 
 
 class _Recorder:

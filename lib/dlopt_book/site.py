@@ -19,13 +19,16 @@ def inputs(book):
     """Every file that the site is made from."""
     top = [book.root / name for name in ("_config.yml", "_toc.yml", "requirements.txt", "pyproject.toml")]
     below = [path for name in ("chapters", "lib") for path in (book.root / name).rglob("*")]
-    used = [path for path in below if not SKIPPED_FOLDERS & set(path.parts) and ".egg-info" not in str(path)]
-    return [path for path in top + used if path.is_file()]
+    return [path for path in top + below if path.is_file() and not _skipped(path.relative_to(book.root))]
+
+
+def _skipped(path):
+    return any(part in SKIPPED_FOLDERS or part.endswith(".egg-info") for part in path.parts)
 
 
 def state(book):
     """What the site would be built from now, as JSON text."""
-    return json.dumps({"files": folder_digest(inputs(book)), "settings": settings(), "versions": versions()})
+    return json.dumps({"files": folder_digest(book.root, inputs(book)), "settings": settings(), "versions": versions()})
 
 
 def is_current(book):
