@@ -3,6 +3,7 @@
 from dlopt.data.dataset import Dataset, split_indices, stream
 from dlopt.data.glyphs import GlyphSource, Risk, glyphs
 from dlopt.data.grammar import ZipfGrammar, zipf_text
+from dlopt.data.openml import cifar10, fashion_mnist
 from dlopt.data.sampler import BatchSampler
 from dlopt.data.sequences import adding, adding_batch, copy_memory, copy_memory_batch
 from dlopt.data.tabular import breast_cancer, diabetes, digits
@@ -18,10 +19,12 @@ __all__ = [
     "adding",
     "adding_batch",
     "breast_cancer",
+    "cifar10",
     "copy_memory",
     "copy_memory_batch",
     "diabetes",
     "digits",
+    "fashion_mnist",
     "glyphs",
     "split_indices",
     "stream",
