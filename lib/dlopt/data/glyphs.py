@@ -85,7 +85,7 @@ class GlyphSource:
 
     def font_numbers(self, split):
         """Numbers (places in ``typefaces.FONTS``) of the fonts that ``split`` uses."""
-        order = torch.randperm(len(typefaces.FONTS), generator=stream(self.seed, 901)).tolist()
+        order = torch.randperm(len(typefaces.FONTS), generator=stream("fonts", self.seed)).tolist()
         held = order[: self.held_out_fonts]
         if held and split in ("test", "population"):
             return sorted(held)
@@ -97,7 +97,7 @@ class GlyphSource:
         On the CPU the result is the same on every machine; a GPU draws its own, equally distributed, pixel noise.
         """
         key = (self.seed, SPLITS.index(one_of("split", split, SPLITS)), number)
-        g = stream(*key)
+        g = stream("glyphs", *key)
         labels = torch.bucketize(torch.rand(CHUNK, generator=g, dtype=torch.float64), self.class_shares.cumsum(0))
         labels = labels.clamp_(max=self.n_classes - 1)
         numbers = torch.tensor(self.font_numbers(split))
@@ -133,7 +133,8 @@ class GlyphSource:
         if self.label_noise == 0:
             return labels
         first, last = start // CHUNK, (start + len(labels) - 1) // CHUNK
-        u = torch.cat([torch.rand(CHUNK, 2, generator=stream(self.seed, 902, k)) for k in range(first, last + 1)])
+        generators = [stream("label noise", self.seed, k) for k in range(first, last + 1)]
+        u = torch.cat([torch.rand(CHUNK, 2, generator=g) for g in generators])
         u = u[start - first * CHUNK :][: len(labels)].to(labels.device)
         other = (labels + 1 + (u[:, 1] * (self.n_classes - 1)).long()) % self.n_classes
         return torch.where(u[:, 0] < self.label_noise, other, labels)
@@ -181,7 +182,7 @@ class GlyphSource:
 
 
 def _device_generator(key, device):
-    seed = torch.randint(2**62, (), generator=stream(*key, 903)).item()
+    seed = torch.randint(2**62, (), generator=stream("pixel noise", *key)).item()
     return torch.Generator(device).manual_seed(seed)
 
 

@@ -128,7 +128,7 @@ def zipf_text(n=100_000, tail=1.0, seed=0, *, words=1000, length=32):
     length, n = whole("length", length), whole("n", n, low=10)
     seed = whole("seed", seed, low=0)
     for k, (split, m) in enumerate({"train": n, "val": n // 5, "test": n // 5}.items()):
-        tokens, log_p = grammar.sample(m, stream(seed, k))
+        tokens, log_p = grammar.sample(m, stream("grammar", seed, k))
         arrays[f"x_{split}"], y = windows(tokens, length)
         arrays[f"y_{split}"] = y
         best[split] = -log_p[1 : y.numel() + 1].mean().item()

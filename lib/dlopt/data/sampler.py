@@ -38,7 +38,7 @@ class BatchSampler:
         self.epoch, self.position, self._order = 0, 0, None
 
     def _draw(self):
-        g = stream(self.seed, self.epoch)
+        g = stream("batches", self.seed, self.epoch)
         if self.replacement:
             drawn = torch.randint(self.n, (self.batches_per_epoch * self.batch_size,), generator=g)
         else:

@@ -49,7 +49,7 @@ def adding(n=2000, length=50, seed=0, *, dtype=torch.float32):
     """
     length, seed, arrays = whole("length", length, low=2), whole("seed", seed, low=0), {}
     for k, (split, m) in enumerate(_sizes(n).items()):
-        arrays[f"x_{split}"], arrays[f"y_{split}"] = adding_batch(m, length, stream(seed, k), dtype)
+        arrays[f"x_{split}"], arrays[f"y_{split}"] = adding_batch(m, length, stream("adding", seed, k), dtype)
     details = {"seed": seed, "length": length, "baseline_mse": 1 / 6}
     return Dataset(f"adding, length {length}", **arrays, licence=LICENCE, details=details)
 
@@ -86,7 +86,7 @@ def copy_memory(n=2000, delay=20, seed=0, *, symbols=5, alphabet=8, one_hot=True
     delay, symbols = whole("delay", delay, low=0), whole("symbols", symbols)
     alphabet, seed, arrays = whole("alphabet", alphabet, low=2), whole("seed", seed, low=0), {}
     for k, (split, m) in enumerate(_sizes(n).items()):
-        x, y = copy_memory_batch(m, delay, symbols, alphabet, stream(seed, k))
+        x, y = copy_memory_batch(m, delay, symbols, alphabet, stream("copy memory", seed, k))
         arrays[f"x_{split}"] = torch.nn.functional.one_hot(x, alphabet + 2).to(dtype) if one_hot else x
         arrays[f"y_{split}"] = y
     length = delay + 2 * symbols

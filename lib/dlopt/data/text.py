@@ -61,7 +61,7 @@ def divide(lengths, fractions, seed):
     """
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
         raise ValueError(f"fractions must be three shares > 0 that add to 1, got {fractions}")
-    left = torch.randperm(len(lengths), generator=stream(whole("seed", seed, low=0))).tolist()
+    left = torch.randperm(len(lengths), generator=stream("topics", whole("seed", seed, low=0))).tolist()
     parts = []
     for share in fractions[1:]:
         part, size = [], 0
