@@ -114,7 +114,7 @@ def opened(running, address, *, dark=False, size=DESKTOP):
     page.on("request", lambda request: heard.extend(_foreign(request.url, origin)))
     page.on("console", lambda message: message.type == "error" and heard.append(f"console error: {message.text}"))
     page.on("pageerror", lambda error: heard.append(f"script error: {error}"))
-    page.on("requestfailed", lambda request: heard.append(f"request failed: {request.url[:120]}"))
+    page.on("requestfailed", lambda request: heard.extend(_failed(request)))
     page.on("response", lambda answer: answer.status >= 400 and heard.append(f"{answer.status}: {answer.url[:120]}"))
     try:
         page.goto(address, wait_until="load")
@@ -123,6 +123,11 @@ def opened(running, address, *, dark=False, size=DESKTOP):
         yield page, heard
     finally:
         context.close()
+
+
+def _failed(request):
+    if request.failure != "net::ERR_ABORTED":  # the page moved on, as the redirect from index.html does
+        yield f"request failed ({request.failure}): {request.url[:120]}"
 
 
 def _foreign(url, origin):

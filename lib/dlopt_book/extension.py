@@ -111,5 +111,4 @@ def description(doctree):
 def _extra_pages(app):
     yield "404", {"title": "Page not found"}, "404.html"
     if app.config.root_doc != "index":
-        icon = Path(app.config.html_favicon or "").name
-        yield "index", {"target": f"{app.config.root_doc}.html", "favicon_name": icon}, "redirect.html"
+        yield "index", {"target": f"{app.config.root_doc}.html"}, "redirect.html"
