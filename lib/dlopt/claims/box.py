@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 
 from dlopt.claims.items import ITEMS
 
@@ -37,12 +38,18 @@ def format_interval(mean, low, high, unit=""):
     width = high - low
     biggest = max(abs(mean), abs(low), abs(high))
     if width > 0 and 1e-4 <= biggest < 1e6:
-        decimals = max(0, 1 - math.floor(math.log10(width)))
+        decimals = max(0, 1 - math.floor(math.log10(width) + 1e-9))
         text = [f"{x:.{min(decimals, 10)}f}".replace("-", "−") for x in (mean, low, high)]
     else:
         text = [format_number(x) for x in (mean, low, high)]
     exact = low == high
     return " ".join(filter(None, [text[0] if exact else f"{text[0]} [{text[1]}, {text[2]}]", unit]))
+
+
+def anchor(item, part=None):
+    """The HTML id of a claim's box, to which the ledger links: ``claim-s37-wide-nets``."""
+    slug = re.sub(r"[^a-z0-9]+", "-", (part or "").lower()).strip("-")
+    return "-".join(filter(None, ["claim", item.lower(), slug]))
 
 
 def _heading(claim):
@@ -68,7 +75,8 @@ def as_html(claim):
     said_by = f"source{'s' if len(item.sources) > 1 else ''} {', '.join(item.sources)}"
     correction = f"<p><strong>Instead:</strong> {html.escape(item.correction)}</p>" if item.correction else ""
     note = f"<p><strong>Note:</strong> {html.escape(claim.note)}</p>" if claim.note else ""
-    return (f'{STYLE}<div class="dlopt-claim" role="note" aria-label="Verdict on {html.escape(_heading(claim))}" '
+    return (f'{STYLE}<div class="dlopt-claim" id="{anchor(claim.item, claim.part)}" role="note" '
+            f'aria-label="Verdict on {html.escape(_heading(claim))}" '
             f'data-item="{claim.item}" data-verdict="{claim.verdict}">'
             f"<p><strong>{html.escape(_heading(claim))}: {claim.verdict} "
             f'<span aria-hidden="true">{SYMBOLS[claim.verdict]}</span></strong></p>'
