@@ -13,7 +13,7 @@ def adam_eps_inside(g, m, v, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 
     .. math:: \Delta_t = -\eta\, \frac{\hat m_t}{\sqrt{\hat v_t + \epsilon}}
 
-    The floor of the denominator is the root of ``eps``, 1e-4 by default: coordinates with smaller gradients hardly move.
+    The denominator is at least the root of ``eps``, 1e-4 by default: coordinates of smaller gradients hardly move.
 
     Args:
         g: gradient, any shape; the states ``m`` and ``v`` have the same shape and start at zero.

@@ -58,8 +58,8 @@ def orthogonalize(matrix, *, steps=5, eps=1e-7, coefficients=QUINTIC, precision=
     .. math:: X_0 = M / \|M\|_F, \quad X_{k+1} = a X_k + (b A + c A^2) X_k, \quad A = X_k X_k^\top
 
     Each singular value :math:`\sigma` becomes :math:`a\sigma + b\sigma^3 + c\sigma^5`; the singular vectors stay. With
-    the default coefficients, five steps bring every value above about 1/100 into the band [0.65, 1.25]; more steps do not
-    converge to one.
+    the default coefficients, five steps bring every value between 1/200 and 1 into the band [0.68, 1.16]; more steps do
+    not converge to one.
 
     Args:
         matrix: the matrix M, [rows, columns].
