@@ -279,7 +279,7 @@ def step_counts(rng):
 
 def flop_counts(rng):
     """Both totals at random sizes."""
-    sizes = [rng.whole(2, 9), rng.whole(50, 900), rng.whole(10_000, 90_000)]
+    sizes = [3 * rng.whole(1, 3) - 1, rng.whole(50, 900), rng.whole(10_000, 90_000)]  # the first is no multiple of 3
     return [
         *[count("gd_flops", n, rng.uniform(5.0, 500.0), 1e-3) for n in sizes],
         *[count("newton_flops", n) for n in sizes],

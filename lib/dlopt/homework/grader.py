@@ -12,6 +12,8 @@ import selectors
 import sys
 import time
 
+import torch
+
 from dlopt.homework import sandbox
 from dlopt.homework.spec import Random, difference, show
 
@@ -42,8 +44,11 @@ class InProcess:
 
     def run(self, job):
         """All messages of one job and the reason why it ended ("" for a regular end)."""
-        messages = []
-        run_task(job | {"cells": self.cells}, self.drivers, lambda m: messages.append(load(dump(m)[8:])))
+        messages, dtype = [], torch.get_default_dtype()
+        try:
+            run_task(job | {"cells": self.cells}, self.drivers, lambda m: messages.append(load(dump(m)[8:])))
+        finally:
+            torch.set_default_dtype(dtype)
         return messages, ""
 
     def close(self):
