@@ -77,8 +77,9 @@ def sweep(lr, runs, labels=None, ax=None, *, xlabel="learning rate", ylabel="los
             middle[finite], low[finite], high[finite] = _summary(values[finite].T, center)
         ax.plot(lr, middle, marker="o", label=label or "_", **line_style(i))
         ax.fill_between(lr, low, high, color=color(i), alpha=0.18, linewidth=0)
-        ax.plot(lr[~finite], np.full((~finite).sum(), 0.985 - 0.05 * i), "x", color=color(i), clip_on=False,
-                transform=ax.get_xaxis_transform(), label="_diverged")
+        if not finite.all():  # a line without points would upset the layout
+            ax.plot(lr[~finite], np.full((~finite).sum(), 0.985 - 0.05 * i), "x", color=color(i), clip_on=False,
+                    transform=ax.get_xaxis_transform(), label="_diverged")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     return label_lines(ax)
 
