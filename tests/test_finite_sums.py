@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from dlopt.finite_sums import SoftmaxRegression, descend, first_below, stochastic_descend
+from dlopt.finite_sums import SoftmaxRegression, descend, first_below, steps_to_levels, stochastic_descend
 from dlopt.scale import generator
 
 
@@ -77,3 +77,22 @@ def test_bad_arguments_are_refused(problem):
         SoftmaxRegression(problem.x[:0], problem.y[:0], 0.1)
     with pytest.raises(ValueError, match="l2 must be > 0, got 0.0"):
         SoftmaxRegression(problem.x, problem.y, 0.0)
+
+
+def test_steps_to_levels_counts_the_steps_of_the_recursion(problem):
+    low, lr = problem.minimum()[1], 0.1 / problem.smoothness
+    levels = [low + share * (np.log(3) - low) for share in (0.6, 0.5)]
+    found = steps_to_levels(problem, levels, lr=[lr, 1e-9], batch_size=5, seeds=[3, 4], limit=200)
+    source, w, values = generator(4), torch.zeros(1, *problem.shape, dtype=torch.float64), []
+    for _ in range(200):
+        w = w - lr * problem.gradient(w, torch.randint(60, (1, 5), generator=source))
+        values.append(problem.value(w[0]).item())
+    for level, row in zip(levels, found):
+        assert row[0, 1] == 1 + np.flatnonzero(np.array(values) <= level)[0]
+    assert np.isinf(found[:, 1]).all()
+
+
+def test_steps_to_levels_looks_only_as_often_as_asked(problem):
+    level = (np.log(3) + problem.minimum()[1]) / 2
+    found = steps_to_levels(problem, [level], lr=[0.05], batch_size=5, seeds=[0], limit=1000, checks=10)
+    assert np.isfinite(found[0, 0, 0]) and found[0, 0, 0] % 100 == 0

@@ -131,3 +131,36 @@ def first_below(curves, level):
     """For each row of ``curves`` [S, T] the first column with a value <= ``level``, as float; inf if there is none."""
     reached = np.asarray(curves) <= level
     return np.where(reached.any(-1), reached.argmax(-1).astype(float), np.inf)
+
+
+def steps_to_levels(problem, levels, *, lr, batch_size, seeds, limit, checks=200):
+    """How many minibatch steps (examples drawn with replacement) lie between zero and given values of F.
+
+    All rates and seeds run at once. F is computed every ``limit // checks`` steps: the resolution of the answer.
+
+    Args:
+        problem: a :class:`SoftmaxRegression`.
+        levels: values of F to reach, [V].
+        lr: constant step sizes, [G].
+        batch_size: 1 or more.
+        seeds: [S]; the same seeds draw the same examples for every rate.
+        limit: steps after which a run gives up.
+        checks: number of looks at F.
+
+    Returns:
+        Steps, float64 array [V, G, S]; inf where a level was not reached.
+    """
+    rates, sources = torch.as_tensor(lr, dtype=torch.float64), [generator(seed) for seed in seeds]
+    size, every = whole("batch_size", batch_size), max(1, whole("limit", limit) // whole("checks", checks))
+    w = torch.zeros(len(rates), len(sources), *problem.shape, dtype=torch.float64)
+    found = np.full((len(levels), len(rates), len(sources)), np.inf)
+    for step in range(1, limit + 1):
+        index = torch.stack([torch.randint(problem.n, (size,), generator=g) for g in sources])
+        w = w - rates[:, None, None, None] * problem.gradient(w, index)
+        if step % every == 0:
+            value = problem.value(w).numpy()
+            for row, level in zip(found, levels):
+                row[(value <= level) & np.isinf(row)] = step
+            if np.isfinite(found).all():
+                break
+    return found
