@@ -220,17 +220,17 @@ class Session:
         where = {seed: i for i, seed in enumerate(samplers)}
         place = torch.tensor([where[seed] for seed in seeds], device=self.x.device)
         engine = ensemble.engine.members(rows)
-        rates = engine.rates(factors[rows]).to(self.x.device)  # [K, T]
+        rates = engine.rates(factors[rows])  # [K, T]
         losses = torch.empty(total, len(members), device=self.x.device, dtype=part.network.theta.dtype)
         eval_steps, evaluations, seconds = [], {}, 0.0
         watch = next(iter(samplers.values()))
         self._evaluate(part, 0, eval_steps, evaluations)
-        update = engine.update(part.network, ensemble.loss_function)
+        update = engine.update(part.network, ensemble.loss_function, part.state, rates)
         started = time.perf_counter()
         for step in range(total):
             epoch = watch.epoch
             index = torch.stack([next(sampler) for sampler in samplers.values()])[place]
-            losses[step] = update(part.state, self.x[index], self.y[index], ensemble.t + step + 1, rates[:, step])
+            losses[step] = update(self.x[index], self.y[index], ensemble.t + step + 1, step)
             bar.update()
             due = watch.epoch != epoch if self.every is None else self.every and (step + 1) % self.every == 0
             if due or (step + 1 == total and self.every != 0):
@@ -241,10 +241,8 @@ class Session:
         synchronize(self.x.device)
         seconds += time.perf_counter() - started
         arrays = {name: np.stack(values, 1) for name, values in evaluations.items()}
-        if part is not ensemble:
-            engine.put_back(ensemble.state, part.state, rows)
         loss = losses.T.double().cpu().numpy()
-        return EnsembleHistory(loss, rates.double().cpu().numpy(), np.array(eval_steps, dtype=int), arrays, seconds)
+        return EnsembleHistory(loss, rates.numpy(), np.array(eval_steps, dtype=int), arrays, seconds)
 
     def _evaluate(self, part, step, eval_steps, evaluations):
         if not self.splits or self.every == 0:
@@ -262,7 +260,7 @@ class _Part:
 
     def __init__(self, ensemble, rows):
         self.network = ensemble.network.rows(rows)
-        self.state = ensemble.engine.rows_of_state(ensemble.state, rows)
+        self.state = [s[rows] for s in ensemble.state]
         self.loss_function, self.K = ensemble.loss_function, self.network.K
 
 

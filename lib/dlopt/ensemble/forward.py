@@ -1,11 +1,13 @@
 """Answers and losses of K models at once: by hand for stacks of dense layers, by ``torch.func.vmap`` for the rest."""
 
+import contextlib
 import copy
 
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dlopt import losses as our_losses
 
@@ -48,6 +50,7 @@ class BatchedModel:
         for name in _fixed_tensors(template, trainable):
             values = {seed: _fixed_tensors(model, trainable)[name] for seed, model in models.items()}
             self.fixed[name] = torch.stack([values[seed].detach() for seed in seeds])
+        self.pending, self.compiled = {}, {}
         self.buffers = [name for name, _ in template.named_buffers() if name in self.fixed]
         self.dense = _dense_layers(self.template) if not self.fixed else None
 
@@ -86,19 +89,28 @@ class BatchedModel:
     @torch.no_grad()
     def predict(self, x):
         """Answers of all members in evaluation mode: x [n, ...], shared -> [K, n, ...]."""
-        return self._answers(x, self.parameters, shared=True, training=False)[0]
+        return self._answers(x, self.parameters, self.fixed, shared=True, training=False)[0]
 
-    def losses(self, loss, x, y, parameters=None):
+    def losses(self, loss, x, y):
         """Loss of each member on its own batch, [K], with a graph; x, y: [K, b, ...].
 
-        Buffers that the model changes in training (running averages) follow.
+        Buffers that the model changes in training (running averages) follow when :meth:`follow` is called, which must
+        wait for the backward pass.
         """
-        prediction, buffers = self._answers(x, parameters or self.parameters, shared=False, training=True)
-        for name, value in buffers.items():
-            self.fixed[name].copy_(value.detach())
-        return per_member(loss, prediction, y)
+        losses, self.pending = self.functional_losses(loss, x, y, self.parameters, self.fixed)
+        return losses
 
-    def _answers(self, x, parameters, shared, training):
+    def functional_losses(self, loss, x, y, parameters, fixed):
+        """Losses [K] and new buffers, as a pure function of the tensors given."""
+        prediction, buffers = self._answers(x, parameters, fixed, shared=False, training=True)
+        return per_member(loss, prediction, y), buffers
+
+    def follow(self):
+        """Take over the buffers of the last training pass."""
+        for name, value in self.pending.items():
+            self.fixed[name].copy_(value.detach())
+
+    def _answers(self, x, parameters, fixed, shared, training):
         if self.dense is not None:
             return _dense_answers(self.dense, parameters, x, shared), {}
         self.template.train(training)
@@ -109,21 +121,76 @@ class BatchedModel:
             return answer, {name: tensors[name] for name in self.buffers} if training else {}
 
         in_dims = (0, 0, None if shared else 0)
-        return vmap(one, in_dims=in_dims, randomness="different")(parameters, self.fixed, x)
+        try:
+            with contextlib.nullcontext() if torch.compiler.is_compiling() else _batchable_attention():
+                return vmap(one, in_dims=in_dims, randomness="different")(parameters, fixed, x)
+        except RuntimeError as error:
+            if "Batching rule not implemented" not in str(error):
+                raise
+            operator = str(error).split("for ")[-1].split(".")[0]
+            raise ValueError(
+                f"make_model must return a model of operators that torch.func.vmap can batch, it uses {operator}; "
+                "the layers of dlopt.models are such"
+            ) from None
+
+
+@contextlib.contextmanager
+def _batchable_attention():
+    """Attention from its elementary operators: the fused ones cannot be batched over models."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def per_member(function, prediction, target):
-    """A loss or metric of each member, [K].
+    """A loss or metric of each member, [K]. Class numbers must have been checked to be in range.
 
     Args:
         function: ``function(prediction, target)``, a mean over examples.
         prediction: [K, n, ...]; target: [K, n, ...].
     """
-    if function in CROSS_ENTROPIES and prediction.ndim == 3 and target.ndim == 2:
+    fits = prediction.ndim == 3 and target.ndim == 2 and not target.is_floating_point()
+    if function in CROSS_ENTROPIES and fits:
+        if torch.compiler.is_compiling():
+            return (prediction.logsumexp(-1) - prediction.gather(-1, target.unsqueeze(-1)).squeeze(-1)).mean(1)
         return _CrossEntropy.apply(prediction, target)
     if function in SQUARED_ERRORS and prediction.shape == target.shape:
         return (prediction - target).square().flatten(1).mean(1)
     return vmap(function)(prediction, target)
+
+
+def _plain_linear(x, weight, bias):
+    return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
+
+
+class _Linear(torch.autograd.Function):
+    """x W^T + b for every member: [K, b, d_in], [K, d_out, d_in], [K, d_out] -> [K, b, d_out].
+
+    Gradients come out contiguous, which keeps the elementwise operations after them fast.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        if bias is None:
+            return torch.bmm(x, weight.mT)
+        if weight.shape[1] < x.shape[1]:  # the longer axis last: faster, above all for the loss
+            return torch.baddbmm(bias.unsqueeze(2), weight, x.mT).mT
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        needs_x, _, needs_bias = ctx.needs_input_grad
+        return (
+            torch.bmm(grad, weight) if needs_x else None,
+            torch.bmm(grad.mT, x),
+            grad.sum(1) if needs_bias else None,
+        )
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -131,22 +198,19 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits, target):
-        known = target >= 0  # -100 marks examples that count for nothing
-        place = target.clamp(min=0).unsqueeze(-1)
+        place = target.unsqueeze(-1)
         top = logits.amax(-1, keepdim=True)
         p = (logits - top).exp_()
         total = p.sum(-1, keepdim=True)
         nll = (top + total.log() - logits.gather(-1, place)).squeeze(-1)
-        weight = known.to(nll.dtype)
-        weight = weight / weight.sum(1, keepdim=True)
         p.div_(total).scatter_add_(-1, place, p.new_full((), -1.0).expand(place.shape))
-        ctx.save_for_backward(p.mul_(weight.unsqueeze(-1)))
-        return torch.where(known, nll * weight, 0.0).sum(1)
+        ctx.save_for_backward(p)
+        return nll.mean(1)
 
     @staticmethod
     def backward(ctx, grad):
         (p,) = ctx.saved_tensors
-        return p * grad[:, None, None], None
+        return p * (grad / p.shape[1])[:, None, None], None
 
 
 def _dense_layers(model):
@@ -176,12 +240,8 @@ def _dense_answers(layers, parameters, x, shared):
             weight = parameters[f"{name}.weight"]
             x = x.expand(len(weight), *x.shape) if shared else x
             shared = False
-            if module.bias is None:
-                x = torch.bmm(x, weight.mT)
-            elif module.out_features < x.shape[1]:  # the longer axis last: faster, above all for the loss
-                x = torch.baddbmm(parameters[f"{name}.bias"].unsqueeze(2), weight, x.mT).mT
-            else:
-                x = torch.baddbmm(parameters[f"{name}.bias"].unsqueeze(1), x, weight.mT)
+            bias = None if module.bias is None else parameters[f"{name}.bias"]
+            x = _plain_linear(x, weight, bias) if torch.compiler.is_compiling() else _Linear.apply(x, weight, bias)
         elif type(module) is nn.Flatten:
             x = x.flatten(1 if shared else 2)
         else:

@@ -1,174 +1,146 @@
-"""``RuleEngine``: one update of K models by one rule."""
+"""``RuleEngine``: the hyper-parameters and states of K models under one rule, and their common update."""
 
 import copy
+import shutil
 
 import torch
-from torch.func import vmap
 
 from dlopt.checks import non_negative, positive
-from dlopt.rules import check_hyperparameters, hyperparameters, initial_state, state_names
+from dlopt.ensemble.steppers import stepper
+from dlopt.rules import check_hyperparameters, hyperparameters, initial_state
 
 DECAYS = ("weight_decay", "l2")
 
 
 class RuleEngine:
-    """Applies a rule to the matrix of all members' parameters.
-
-    Elementwise rules run on the whole matrix [K, P] in one go; the others run on each parameter in its own shape,
-    batched over members. A hyper-parameter that all members share stays a plain number, so that the arithmetic is that
-    of a single model; one that differs is a column of K numbers.
+    """What an ensemble knows about its rule.
 
     Args:
         rule: the rule.
         shapes: name -> shape of one member's parameter.
         K: number of members.
-        hyper: name -> number, or K numbers.
+        hyper: name -> number, or K numbers; also ``weight_decay`` and ``l2``.
         clip_norm: None, or the longest gradient of a member.
         compile: compile the update.
+
+    Attributes:
+        lr: learning rates, [K], float64.
+        values: name -> number, or list of K numbers where the members differ.
     """
 
     def __init__(self, rule, shapes, K, hyper, clip_norm=None, compile=False):
-        self.rule, self.shapes, self.K = rule, shapes, K
+        self.rule, self.shapes, self.K, self.compile = rule, shapes, K, compile
         self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
-        self.compile = compile
-        values = {name: _column(name, value, K) for name, value in hyper.items()}
-        for name in DECAYS:
-            for value in values.get(name, [0.0]):
-                non_negative(name, value)
+        if compile and not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
+            raise RuntimeError("compile=True needs a C++ compiler, none was found; use compile=False")
+        columns = {name: _column(name, value, K) for name, value in hyper.items()}
         for k in range(K):
-            check_hyperparameters(rule, **{name: v[k] for name, v in values.items() if name not in DECAYS})
-        defaults = hyperparameters(rule)
-        self.lr = torch.tensor(values.pop("lr", [defaults["lr"]] * K), dtype=torch.float64)
-        self.values = {name: v[0] if all(u == v[0] for u in v) else v for name, v in values.items()}
+            for name in DECAYS:
+                non_negative(name, columns[name][k] if name in columns else 0.0)
+            check_hyperparameters(rule, **{name: v[k] for name, v in columns.items() if name not in DECAYS})
+        self._check_shapes()
+        values = {**hyperparameters(rule), **dict.fromkeys(DECAYS, 0.0)}
+        values |= {name: v[0] if all(u == v[0] for u in v) else v for name, v in columns.items()}
+        lr = values.pop("lr")
+        self.lr = torch.tensor(lr if isinstance(lr, list) else [lr] * K, dtype=torch.float64)
+        self.values = values
+
+    def _check_shapes(self):
+        if not self.rule.elementwise:
+            for name, shape in self.shapes.items():
+                if len(shape) < 2:
+                    raise ValueError(
+                        f"{self.rule.__name__} needs parameters with >= 2 dimensions, {name} has shape {list(shape)}; "
+                        "freeze it with requires_grad_(False) or use another rule"
+                    )
 
     def members(self, rows):
         """The engine of the members ``rows`` (a slice)."""
         part = copy.copy(self)
-        part.lr, part.K = self.lr[rows], len(self.lr[rows])
+        part.lr = self.lr[rows]
+        part.K = len(part.lr)
         part.values = {name: v[rows] if isinstance(v, list) else v for name, v in self.values.items()}
         return part
-
-    @property
-    def direct(self):
-        """Whether the rule may be called on the matrix as it stands: elementwise, and only the rate varies."""
-        varied = any(isinstance(v, list) for name, v in self.values.items() if name not in DECAYS)
-        return self.rule.elementwise and not self.rule.scalar_state and not varied
 
     def rates(self, factors):
         """Learning rates [K, T], float64, from factors [K, T]."""
         return self.lr[:, None] * factors
 
-    # -- state ----------------------------------------------------------------------------------------------------
+    def pieces(self, matrix):
+        """The views [K, *shape] of each parameter's columns of a matrix [K, P]."""
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        return [part.view(len(matrix), *shape) for part, shape in zip(matrix.split(sizes, 1), self.shapes.values())]
 
     def initial_state(self, theta):
-        """The state of all members before the first update: a list of tensors with K rows."""
-        if self.rule.elementwise:
-            return [_stacked(s, self.K) if s.ndim == 0 else s for s in initial_state(self.rule, theta).values()]
-        state, start = [], 0
-        for shape in self.shapes.values():
-            piece = theta[:, start : start + shape.numel()].view(self.K, *shape)
-            one = initial_state(self.rule, piece[0])
-            state += [_stacked(s, self.K) for s in one.values()]
-            start += shape.numel()
-        return state
+        """The state of all members before the first update: a list of tensors with K rows, changed in place later."""
+        places = [theta] if self.rule.elementwise else self.pieces(theta)
+        states = [s for place in places for s in initial_state(self.rule, place[0]).values()]
+        return [s.expand(self.K, *s.shape).clone() for s in states]
 
-    @staticmethod
-    def rows_of_state(state, rows):
-        """The state of some members; ``put_back`` returns it."""
-        return [s[rows] for s in state]
+    def update(self, network, loss, state, rates):
+        """The update of all members.
 
-    @staticmethod
-    def put_back(state, part, rows):
-        """Write the state of some members into that of all."""
-        for whole, piece in zip(state, part):
-            whole[rows] = piece
+        Args:
+            network: the stacked models.
+            loss: loss of one member.
+            state: of all members, from ``initial_state``.
+            rates: learning rates [K, T].
 
-    # -- update ---------------------------------------------------------------------------------------------------
+        Returns:
+            ``f(x, y, t, i) -> losses [K]``: one update in place, with step count ``t`` and the rates of column ``i``.
+        """
+        gradient = torch.zeros_like(network.theta)
+        pieces, step = self.pieces(gradient), stepper(self, network.theta, gradient, state, rates)
+        differentiate = self._compiled_gradient(network, loss) if self.compile else self._gradient(network, loss)
 
-    def update(self, network, loss):
-        """``f(state, x, y, t, lr) -> losses [K]``: one update of ``network`` and, in place, of the list ``state``."""
-        theta, gradient = network.theta, torch.zeros_like(network.theta)
-        views, start = [], 0
-        for shape in self.shapes.values():
-            views.append(gradient[:, start : start + shape.numel()].view(self.K, *shape))
-            start += shape.numel()
-
-        def update(state, x, y, t, lr):
-            losses = network.losses(loss, x, y)
-            grads = torch.autograd.grad(losses.sum(), network.leaves, allow_unused=True)
+        def update(x, y, t, i):
+            losses, grads = differentiate(x, y)
             with torch.no_grad():
-                torch._foreach_copy_(views, _all_present(grads, self.shapes))
-                self.apply(theta, gradient, state, t, lr)
-            return losses.detach()
+                torch._foreach_copy_(pieces, grads)
+                if self.clip_norm is not None:
+                    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+                    gradient.mul_((self.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+                step(t, i)
+            return losses
 
         return update
 
-    def apply(self, theta, gradient, state, t, lr):
-        """Clip, decay, step: theta [K, P] and the list ``state`` change in place."""
-        column = lr.to(theta.dtype).unsqueeze(1)
-        if self.clip_norm is not None:
-            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-            gradient *= (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)
-        if self._has("l2"):
-            gradient += self._decay("l2", theta) * theta
-        if self._has("weight_decay"):
-            theta *= 1 - column * self._decay("weight_decay", theta)
-        if self.direct:
-            step, *new = self.rule(gradient, *state, t=t, lr=column, **self._shared())
-            state[:] = [s.clone() if s.data_ptr() == gradient.data_ptr() else s for s in new]
-        elif self.rule.elementwise:
-            step, *state[:] = self._batched(gradient, state, t, lr)
-        else:
-            step = self._each_parameter(gradient, state, t, lr)
-        theta += step
+    def _gradient(self, network, loss):
+        def gradient(x, y):
+            losses = network.losses(loss, x, y)
+            grads = torch.autograd.grad(losses.sum(), network.leaves, allow_unused=True)
+            network.follow()
+            for name, grad in zip(self.shapes, grads):
+                if grad is None:
+                    raise ValueError(f"parameter {name} has no influence on the loss; freeze it: requires_grad_(False)")
+            return losses.detach(), grads
 
-    def _has(self, name):
-        value = self.values.get(name, 0.0)
-        return isinstance(value, list) or value != 0
+        return gradient
 
-    def _decay(self, name, theta):
-        value = self.values[name]
-        if not isinstance(value, list):
-            return value
-        return torch.tensor(value, dtype=theta.dtype, device=theta.device).unsqueeze(1)
+    def _compiled_gradient(self, network, loss):
+        def total(leaves, fixed, x, y):
+            parameters = dict(zip(self.shapes, leaves))
+            losses, buffers = network.functional_losses(loss, x, y, parameters, fixed)
+            return losses.sum(), (losses, buffers)
 
-    def _shared(self):
-        return {k: v for k, v in self.values.items() if k not in DECAYS and not isinstance(v, list)}
+        if loss not in network.compiled:  # compiled once, also for the parts of an ensemble and for later runs
+            network.compiled[loss] = torch.compile(torch.func.grad(total, has_aux=True), dynamic=False)
+        differentiated = network.compiled[loss]
 
-    def _batched(self, gradient, state, t, lr):
-        """The rule for each member by ``vmap``; varying hyper-parameters arrive as 0-d float64 tensors."""
-        hyper = {"lr": lr.double()}
-        for name, value in self.values.items():
-            if isinstance(value, list) and name not in DECAYS:
-                hyper[name] = torch.tensor(value, dtype=torch.float64, device=gradient.device)
-        shared = self._shared()
-        return vmap(lambda g, s, h: self.rule(g, *s, t=t, **h, **shared))(gradient, tuple(state), hyper)
+        def gradient(x, y):
+            with torch.no_grad():
+                leaves = [leaf.detach() for leaf in network.leaves]
+                grads, (losses, network.pending) = differentiated(leaves, network.fixed, x, y)
+                network.follow()
+            return losses, grads
 
-    def _each_parameter(self, gradient, state, t, lr):
-        n, steps, start = len(state_names(self.rule)), [], 0
-        for i, shape in enumerate(self.shapes.values()):
-            g = gradient[:, start : start + shape.numel()].view(self.K, *shape)
-            step, *state[i * n : (i + 1) * n] = self._batched(g, state[i * n : (i + 1) * n], t, lr)
-            steps.append(step.flatten(1))
-            start += shape.numel()
-        return torch.cat(steps, 1)
+        return gradient
 
 
 def _column(name, value, K):
     """``value`` as a list of K numbers."""
     value = value.tolist() if hasattr(value, "tolist") else value
-    values = list(value) if isinstance(value, (list, tuple)) else [value] * K
+    values = list(value) if isinstance(value, (list, tuple, range)) else [value] * K
     if len(values) != K:
         raise ValueError(f"{name} must be one number or {K} of them, got {len(values)}")
     return values
-
-
-def _stacked(tensor, K):
-    return tensor.expand(K, *tensor.shape).clone()
-
-
-def _all_present(grads, shapes):
-    for name, grad in zip(shapes, grads):
-        if grad is None:
-            raise ValueError(f"parameter {name} has no influence on the loss; freeze it with requires_grad_(False)")
-    return grads
