@@ -14,10 +14,10 @@ from dlopt.data import GlyphSource, glyphs
 from dlopt.data import fonts as typefaces
 from dlopt.data.rendering import CLUTTER, N_UNIFORM, Strength, render
 
-HASHES = {  # SHA-256 of images and labels of the first 500 training images
-    "default": ({}, "6e80464d28b84875dcbe379bddc6ea1693eab6e2baf983f520bae11d280d6b7b"),
-    "hard letters": ({"difficulty": 1.0, "alphabet": "letters", "seed": 3}, "0eabcc077f528c1f909bf5402e2f0f24cebe69561f002224063415acb7023372"),
-    "large, imbalanced": ({"size": 64, "imbalance": 10.0, "fonts": 3, "seed": 1}, "ae641b62b9f1ec704a9b9327299427c35f13b491cbef6a76b2f5cfc4215d9b06"),
+HASHES = {  # SHA-256, 40 digits of it, of images and labels of the first 500 training images
+    "default": ({}, "6e80464d28b84875dcbe379bddc6ea1693eab6e2"),
+    "hard letters": ({"difficulty": 1.0, "alphabet": "letters", "seed": 3}, "0eabcc077f528c1f909bf5402e2f0f24cebe6956"),
+    "large, rare": ({"size": 64, "imbalance": 10.0, "fonts": 3, "seed": 1}, "ae641b62b9f1ec704a9b9327299427c35f13b491"),
 }
 
 
@@ -25,7 +25,7 @@ def sha(*tensors):
     digest = hashlib.sha256()
     for t in tensors:
         digest.update(t.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return digest.hexdigest()[:40]
 
 
 def first_images(knobs):
@@ -47,7 +47,7 @@ def test_images_and_labels_have_the_recorded_hash(name):
     assert first_images(knobs) == expected
 
 
-DELIVERED = "b06bedf0aeecad6c702b09a8d126f1d96834dc2cdc399fa71b4f4656cf6e91ce"
+DELIVERED = "b06bedf0aeecad6c702b09a8d126f1d96834dc2c"
 
 
 def test_the_delivered_floating_point_tensors_have_the_recorded_hash():
