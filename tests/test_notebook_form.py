@@ -117,6 +117,7 @@ PLANTED = {
     "never on typed ones": set_cell(4, CLAIM.format("True")),
     "name must be fig-": with_metadata(figure={"name": "a", "caption": "A."}),
     "needs a caption": with_metadata(figure={"name": "fig-a", "caption": " "}),
+    "with a semicolon": set_cell(3, "draw(1)"),
     "needs an alt text": with_metadata(image={}),
     "{eval} does not work": append(new_markdown_cell("{eval}`x`")),
     "invisible in JupyterLab": append(new_markdown_cell("see [](#eq-ab)")),

@@ -2,6 +2,7 @@
 
 import os
 import queue
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from dlopt_book import cache
 from dlopt_book.book import cores
 from dlopt_book.nbval_plugin import MARK
 
+ANSI = re.compile(r"\x1b\[[\d;]*m")
 CELL_TIMEOUT = 300  # seconds; a whole chapter should take less than 120
 
 
@@ -137,8 +139,8 @@ def _pytest(book, path, target, progress):
             if line.startswith(MARK):
                 cells = int(line.split()[1])
                 progress(cells)
-            elif line.strip() not in ("", "."):
-                lines.append(line)
+            elif line.strip() not in ("", ".", "F"):
+                lines.append(line if sys.stdout.isatty() else ANSI.sub("", line))
     return process.returncode, lines, cells
 
 

@@ -20,6 +20,7 @@ DESCRIPTION_LENGTH = 155  # characters that search engines show
 def setup(app):
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _forget_stale_runs)
+    app.connect("builder-inited", _release_homework)
     app.connect("env-get-outdated", _pages_with_new_runs)
     app.connect("html-page-context", _finish_page, priority=900)
     app.connect("html-collect-pages", _extra_pages)
@@ -43,6 +44,17 @@ def _forget_stale_runs(app):
     book = Book(Path(app.srcdir))
     app.dlopt_keys = {book.docname(path): notebook_key(path, book.lib) for path in book.notebooks()}
     cache.evict(book, cache.stale(book))
+
+
+def _release_homework(app):
+    """Make the students' versions that the homework page offers; what is up to date is left alone."""
+    sources = Path(app.srcdir) / "chapters" / "homework"
+    if sources.is_dir():
+        from dlopt.homework import course, publish
+
+        place = course.find(sources=sources)
+        for topic in place.topics:
+            publish.for_site(place, topic)
 
 
 def _pages_with_new_runs(app, env, added, changed, removed):

@@ -147,6 +147,9 @@ def _figures(code):
     for number, cell in code:
         book = cell.metadata.get("mystnb", {})
         if "figure" in book:
+            tree = _tree(cell)
+            if tree.body and isinstance(tree.body[-1], ast.Expr) and not cell.source.rstrip().endswith(";"):
+                yield f"cell {number}: end the last line of a figure's cell with a semicolon, or its value is shown too"
             yield from (f"cell {number}: {fault}" for fault in _figure(book))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from dlopt_book import execution
 from dlopt_book.fingerprint import folder_digest, settings, versions
 
-SKIPPED_FOLDERS = {"__pycache__", ".ipynb_checkpoints", "_build"}
+SKIPPED_FOLDERS = {"__pycache__", ".ipynb_checkpoints", "_build", "_downloads"}  # the last is made by the build
 
 
 def inputs(book):
