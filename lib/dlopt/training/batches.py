@@ -24,7 +24,7 @@ class Batches:
     def __init__(self, n, batch_size, seed=0, replacement=False, device="cpu"):
         self.n, self._size = whole("n", n), batch_size if callable(batch_size) else lambda epoch: batch_size
         self._rest = {"seed": seed, "replacement": replacement, "device": device}
-        self._sampler = self._at(0)
+        self.epoch, self._sampler = 0, self._at(0)
 
     def _at(self, epoch):
         sampler = BatchSampler(self.n, self._size(epoch), **self._rest)
@@ -32,22 +32,24 @@ class Batches:
         return sampler
 
     @property
-    def epoch(self):
-        return self._sampler.epoch
+    def sampler(self):
+        """The sampler of the epoch under way; a new epoch asks for its batch size when its first batch is drawn."""
+        if self._sampler is None:
+            self._sampler = self._at(self.epoch)
+        return self._sampler
 
     @property
     def batch_size(self):
         """Examples per batch in the epoch under way."""
-        return self._sampler.batch_size
+        return self.sampler.batch_size
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        epoch = self._sampler.epoch
-        batch = next(self._sampler)
-        if self._sampler.epoch != epoch and self._size(epoch + 1) != self._sampler.batch_size:
-            self._sampler = self._at(epoch + 1)
+        batch = next(self.sampler)
+        if self._sampler.epoch != self.epoch:
+            self.epoch, self._sampler = self.epoch + 1, None
         return batch
 
     def steps(self, epochs):
@@ -56,7 +58,9 @@ class Batches:
 
     def state_dict(self):
         """Plain numbers that :meth:`load_state_dict` takes."""
-        return self._sampler.state_dict()
+        begun = self._sampler is not None and self._sampler.position > 0
+        return {"n": self.n, "seed": self._rest["seed"], "replacement": self._rest["replacement"], "epoch": self.epoch,
+                "begun": self._sampler.state_dict() if begun else None}  # fmt: skip
 
     def load_state_dict(self, state):
         """Go on where ``state`` was taken.
@@ -64,6 +68,12 @@ class Batches:
         Raises:
             ValueError: the state belongs to another number of examples, seed, batch size or kind of sampling.
         """
-        sampler = self._at(whole("epoch", state["epoch"], low=0))
-        sampler.load_state_dict(state)
-        self._sampler = sampler
+        mine = {"n": self.n, "seed": self._rest["seed"], "replacement": self._rest["replacement"]}
+        for name, value in mine.items():
+            if state[name] != value:
+                raise ValueError(f"the saved run has {name} = {state[name]}, this one {value}; give the same")
+        sampler, epoch = None, whole("epoch", state["epoch"], low=0)
+        if state["begun"] is not None:
+            sampler = self._at(epoch)
+            sampler.load_state_dict(state["begun"])
+        self.epoch, self._sampler = epoch, sampler

@@ -3,6 +3,7 @@
 import os
 import pickle
 import tempfile
+import zipfile
 from pathlib import Path
 
 import torch
@@ -71,10 +72,13 @@ def read_checkpoint(path):
         ValueError: the file is truncated, damaged, or not a checkpoint of this library.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums that it writes
+            if damaged := archive.testzip():
+                raise ValueError(f"wrong checksum of {damaged}")
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ValueError(f"checkpoint {path} is truncated or damaged ({reason}); use an older copy") from None
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
