@@ -11,7 +11,7 @@ from dlopt.checks import non_negative, one_of, whole
 from dlopt.device import device as find_device
 from dlopt.device import synchronize
 from dlopt.ensemble.forward import BatchedModel, per_member
-from dlopt.ensemble.memory import members_at_once
+from dlopt.ensemble.memory import check_fits, members_at_once
 from dlopt.ensemble.rule_engine import RuleEngine
 from dlopt.rules import RULES
 from dlopt.training.batches import Batches
@@ -91,6 +91,7 @@ class Ensemble:
         models = {seed: make_model(seed=seed) for seed in dict.fromkeys(self.seeds)}
         if device is not None:
             models = {seed: model.to(find_device(device)) for seed, model in models.items()}
+        check_fits(next(iter(models.values())), self.rule, self.K)
         self.network = BatchedModel(models, self.seeds)
         self.engine = RuleEngine(self.rule, self.network.shapes, self.K, hyper or {}, clip_norm, compile)
         self.state = self.engine.initial_state(self.network.theta)
@@ -121,11 +122,11 @@ class Ensemble:
             name -> float64 array [K]; ``"loss"`` and the metrics.
         """
         functions = {"loss": self.loss_function, **(metrics or {})}
-        totals = {name: 0.0 for name in functions}
+        totals, plain = {name: 0.0 for name in functions}, _no_negative(y)
         for xs, ys in zip(x.split(batch_size), y.split(batch_size)):
             prediction = self.network.predict(xs)
             for name, function in functions.items():
-                values = per_member(function, prediction, ys.expand(self.K, *ys.shape))
+                values = per_member(function, prediction, ys.expand(self.K, *ys.shape), plain)
                 totals[name] = totals[name] + values.double() * len(xs)
         return {name: (total / len(x)).cpu().numpy() for name, total in totals.items()}
 
@@ -211,6 +212,7 @@ class Session:
         """One answer of one model on two examples: do the targets fit the outputs?"""
         prediction = self.ensemble.network.template_answer(self.x[:2])
         check_targets(prediction, self.y[:2], self.y, *(targets for _, targets in self.splits.values()))
+        self.ensemble.network.plain = _no_negative(self.y)
 
     def _run_members(self, members, total, factors, bar):
         ensemble, rows = self.ensemble, slice(members.start, members.stop)
@@ -262,6 +264,10 @@ class _Part:
         self.network = ensemble.network.rows(rows)
         self.state = [s[rows] for s in ensemble.state]
         self.loss_function, self.K = ensemble.loss_function, self.network.K
+
+
+def _no_negative(y):
+    return y.is_floating_point() or bool((y >= 0).all())
 
 
 def _joined(histories):

@@ -26,6 +26,7 @@ class BatchedModel:
         seeds: K seeds; member k is a copy of ``models[seeds[k]]``.
 
     Attributes:
+        plain: whether targets are class numbers only, none of them marked to be ignored (-100).
         theta: [K, P], all trainable parameters, one member a row.
         parameters: name -> view of ``theta``, [K, *shape].
         fixed: name -> frozen parameters and buffers, [K, *shape].
@@ -50,7 +51,7 @@ class BatchedModel:
         for name in _fixed_tensors(template, trainable):
             values = {seed: _fixed_tensors(model, trainable)[name] for seed, model in models.items()}
             self.fixed[name] = torch.stack([values[seed].detach() for seed in seeds])
-        self.pending, self.compiled = {}, {}
+        self.pending, self.compiled, self.plain = {}, {}, True
         self.buffers = [name for name, _ in template.named_buffers() if name in self.fixed]
         self.dense = _dense_layers(self.template) if not self.fixed else None
 
@@ -103,7 +104,7 @@ class BatchedModel:
     def functional_losses(self, loss, x, y, parameters, fixed):
         """Losses [K] and new buffers, as a pure function of the tensors given."""
         prediction, buffers = self._answers(x, parameters, fixed, shared=False, training=True)
-        return per_member(loss, prediction, y), buffers
+        return per_member(loss, prediction, y, self.plain), buffers
 
     def follow(self):
         """Take over the buffers of the last training pass."""
@@ -146,14 +147,15 @@ def _batchable_attention():
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def per_member(function, prediction, target):
+def per_member(function, prediction, target, plain=True):
     """A loss or metric of each member, [K]. Class numbers must have been checked to be in range.
 
     Args:
         function: ``function(prediction, target)``, a mean over examples.
         prediction: [K, n, ...]; target: [K, n, ...].
+        plain: whether no class number is negative; else the function itself must know what that means.
     """
-    fits = prediction.ndim == 3 and target.ndim == 2 and not target.is_floating_point()
+    fits = plain and prediction.ndim == 3 and target.ndim == 2 and not target.is_floating_point()
     if function in CROSS_ENTROPIES and fits:
         if torch.compiler.is_compiling():
             return (prediction.logsumexp(-1) - prediction.gather(-1, target.unsqueeze(-1)).squeeze(-1)).mean(1)

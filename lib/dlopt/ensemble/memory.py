@@ -38,6 +38,23 @@ def _cgroup():
         return None
 
 
+def check_fits(model, rule, K):
+    """Refuse K copies of a model's parameters and of the rule's state that do not fit, before they are made.
+
+    Raises:
+        MemoryError: they do not fit.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    needed = K * (sum(t.nbytes for t in tensors) + len(state_names(rule)) * trained)
+    available = available_bytes(tensors[0].device) if tensors else None
+    if available is not None and needed > SHARE * available:
+        raise MemoryError(
+            f"{K} member(s) of {sum(t.numel() for t in tensors)} numbers need {needed / 2**30:.3g} GiB, "
+            f"{SHARE:.0%} of the {available / 2**30:.3g} GiB available must do; use fewer members"
+        )
+
+
 def bytes_per_member(network, rule, x, batch_size):
     """Bytes that one more member costs while training: parameters, gradient, state, temporaries, activations.
 
