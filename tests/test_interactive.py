@@ -3,16 +3,17 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from conftest import program
-from dlopt import interactive, objectives, rules
+from dlopt import interactive, losses, objectives, rules
 from dlopt.chains import expected_square
 from playwright.sync_api import sync_playwright
-from scipy import stats
+from scipy import optimize, stats
 
-FIGURES = {"descent": interactive.descent, "schedule_exponent": interactive.schedule_exponent}
+FIGURES = {name: getattr(interactive, name) for name in interactive.figures()}
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Figures</title>
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <style>html[data-theme=dark]{--pst-color-text-base:#ced6dd;--pst-color-background:#121212;--pst-color-text-muted:#9ca4af}
@@ -136,6 +137,66 @@ def test_the_gradient_in_javascript_is_the_derivative_of_the_surface_it_draws(op
     }""", [name, 1e-5])
     for exact, numeric in got:
         assert torch.allclose(torch.tensor(exact), torch.tensor(numeric), rtol=1e-5, atol=1e-5)
+
+
+# --- estimators
+
+def data(n, seed):
+    rng = np.random.default_rng(seed)
+    return np.round(np.column_stack([rng.uniform(0, 10, n), rng.standard_t(2, n) + 5]), 3)
+
+
+def average_loss(points, line, kind, delta):
+    residual = torch.tensor(points[:, 1] - line[0] - line[1] * points[:, 0])
+    zero = torch.zeros_like(residual)
+    return {"squared": lambda: losses.mse(residual, zero), "absolute": lambda: losses.mae(residual, zero),
+            "huber": lambda: losses.huber(residual, zero, delta=delta)}[kind]().item()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("n, seed, delta", [(9, 0, 1.0), (9, 1, 0.1), (8, 2, 1.0), (9, 3, 10.0)])
+def test_the_estimates_in_javascript_are_the_minimizers_of_the_library_losses(opened, n, seed, delta):
+    page, points = opened(interactive.estimators()), data(n, seed)
+    got = page.evaluate("""([points, delta]) => { const e = DlOpt.lib.estimators, y = points.map((p) => p[1]);
+        return [e.mean(y), e.median(y), e.huber(y, delta), e.lse(points), e.lad(points), e.huberLine(points, delta),
+                ['squared', 'absolute', 'huber'].map((k) => e.risk(points, [1, 0.5], k, delta))]; }""",
+                        [points.tolist(), delta])
+    y = points[:, 1]
+    assert got[0] == pytest.approx(y.mean(), rel=1e-12) and got[1] == pytest.approx(np.median(y), rel=1e-12)
+    root = optimize.brentq(lambda c: np.clip(y - c, -delta, delta).sum(), y.min(), y.max(), xtol=1e-13)
+    assert got[2] == pytest.approx(root, abs=1e-9)
+    assert got[3] == pytest.approx(np.polyfit(points[:, 0], y, 1)[::-1], rel=1e-9)
+    for kind, line in (("absolute", got[4]), ("huber", got[5])):
+        def risk(c, kind=kind):
+            return average_loss(points, c, kind, delta)
+        best = min(optimize.minimize(risk, [a, b], method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14,
+                    "maxiter": 4000}).fun for a in (2.0, 5.0) for b in (-0.5, 0.5))
+        assert risk(line) <= best + 1e-9
+    want = [average_loss(points, [1, 0.5], kind, delta) for kind in ("squared", "absolute", "huber")]
+    assert got[6] == pytest.approx(want, rel=1e-12)
+
+
+@pytest.mark.browser
+def test_the_mean_follows_the_outlier_and_the_median_does_not(opened):
+    page = opened(interactive.estimators())
+    said = page.locator(".dlopt-readout").inner_text()
+    assert said.startswith("Mean 4.2, median 3.8, Huber 4.25")
+    outlier = page.locator(".dlopt-handle").last
+    outlier.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowDown")
+    settle(page)
+    assert page.locator(".dlopt-readout").inner_text().startswith("Mean 4.09, median 3.8, Huber 4.25")
+    page.get_by_role("button", name="Put the points back").click()
+    settle(page)
+    assert page.locator(".dlopt-readout").inner_text() == said
+
+
+@pytest.mark.browser
+def test_the_line_panel_shows_the_chosen_landscape(opened):
+    page = opened(interactive.estimators("line", loss="absolute"))
+    shown = page.locator("canvas").nth(1).evaluate("c => [c.width > 200, c.style.display]")
+    assert shown == [True, ""] and "LAD: y = 1.16 + 0.743 x" in page.locator(".dlopt-readout").inner_text()
 
 
 # --- working a figure

@@ -212,6 +212,11 @@
       this.buttonBox.append(node);
       return node;
     }
+    key(entries) { // [[name, color, dashes], ...]: what the lines are
+      const swatch = (color, dashes) => el("svg", { width: 28, height: 12, "aria-hidden": "true" }, el("line",
+        { x1: 0, x2: 28, y1: 6, y2: 6, stroke: `var(--c${color})`, "stroke-width": 3, "stroke-dasharray": dashes }));
+      this.panelBox.before(el("p", { class: "dlopt-key" }, ...entries.map(([name, color, dashes]) => el("span", {}, swatch(color, dashes), name))));
+    }
     player(total, rate = 30) { // Play, Step, Start over; figure.t runs from 0 to total
       this.total = this.t = total;
       const play = this.button("Play", () => (this.playing ? stop() : start()));

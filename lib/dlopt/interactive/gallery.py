@@ -62,3 +62,27 @@ def schedule_exponent(exponent=0.5, *, scale=1.0, start=3.0, id="schedule-expone
               "start": in_closed("start", start, -4, 4)}
     return Interactive("schedule_exponent", "Which exponents converge?", "Move the exponent through 0, 1/2 and 1, and "
                        "watch the chains and the three conditions.", config, id)
+
+
+def estimators(fit="level", *, loss="squared", delta=1.0, id="estimators"):
+    r"""Nine points to drag, one of them an outlier, with what three losses make of them.
+
+    Mean, median and Huber's location (or the three lines: least squares, least absolute deviations, Huber) follow the
+    points; beside them stands the average loss as a function of the level, or of intercept and slope.
+
+    Args:
+        fit: ``"level"`` or ``"line"``.
+        loss: loss that the right panel shows or emphasizes: ``"squared"``, ``"absolute"`` or ``"huber"``.
+        delta: where Huber's loss turns from a parabola to straight lines, in [0.05, 10], in units of y.
+        id: HTML id, unique on its page.
+
+    Returns:
+        The figure; it displays itself as the last expression of a cell.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    config = {"fit": one_of("fit", fit, ("level", "line")), "delta": in_closed("delta", delta, 0.05, 10),
+              "loss": one_of("loss", loss, ("squared", "absolute", "huber"))}
+    return Interactive("estimators", "What a loss estimates", "Drag the points and the outlier, or reach them by Tab "
+                       "and move them by the arrow keys; then change the loss and Huber’s δ.", config, id)

@@ -80,14 +80,23 @@ def label_lines(ax, lines=None):
     ends = [(line, end) for line in named if (end := _last_point(ax, line)) is not None]
     ends.sort(key=lambda pair: pair[1][1])
     scale = 72 / ax.figure.dpi  # points per pixel
-    previous = None
-    for line, (point, height) in ends:
-        height *= scale
-        place = height if previous is None else max(height, previous + 12)
+    heights = [height * scale for _, (_, height) in ends]
+    for (line, (point, _)), height, place in zip(ends, heights, _spread(heights, 12)):
         ax.annotate(line.get_label(), point, (6, place - height), textcoords="offset points", va="center", fontsize=9,
                     color=line.get_color(), gid="line-label", annotation_clip=False)
-        previous = place
     return ax
+
+
+def _spread(heights, gap):
+    """Ascending heights moved as little as possible (least squares) so that neighbors are at least ``gap`` apart."""
+    blocks = []  # (number of labels, mean of height - gap * rank): merge neighbors whose order is violated
+    for rank, height in enumerate(heights):
+        blocks.append((1, height - gap * rank))
+        while len(blocks) > 1 and blocks[-2][1] >= blocks[-1][1]:
+            (n, a), (m, b) = blocks.pop(-2), blocks.pop()
+            blocks.append((n + m, (n * a + m * b) / (n + m)))
+    levels = [level for n, level in blocks for _ in range(n)]
+    return [level + gap * rank for rank, level in enumerate(levels)]
 
 
 def _last_point(ax, line):

@@ -1,5 +1,7 @@
 """Distributions: histograms, spectra and clouds of points."""
 
+import math
+
 import numpy as np
 
 from dlopt.plotting.lines import as_array
@@ -61,10 +63,22 @@ def spectrum(eigenvalues, ax=None, *, xlabel="eigenvalue", linthresh=1e-3):
             ax.vlines(part, -i - 0.35, -i + 0.35, color=ink, linewidth=0.9, alpha=0.75, rasterized=part.size > 500)
     ax.axvline(0, color="#555555", linewidth=0.8)
     ax.set_xscale("symlog", linthresh=linthresh)
+    ax.set_xticks(_signed_decades(ax.get_xlim(), linthresh))
     ax.set_yticks([-i for i in range(len(rows))], list(rows))
     ax.grid(axis="y", visible=False)
     ax.set(xlabel=xlabel)
     return ax
+
+
+def _signed_decades(limits, linthresh):
+    """Zero and at most three powers of ten on either side of it, within the limits."""
+    first = math.ceil(math.log10(linthresh))
+
+    def side(limit):
+        powers = list(range(first, math.floor(math.log10(limit)) + 1)) if limit >= 10**first else []
+        return [10.0**p for p in powers[:: -max(1, math.ceil(len(powers) / 3))]]
+
+    return sorted([-x for x in side(-limits[0])] + [0.0] + side(limits[1]))
 
 
 def scatter(x, y, ax=None, *, label=None, index=0, xlabel="", ylabel=""):
