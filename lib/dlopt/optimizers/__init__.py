@@ -1,8 +1,9 @@
 """Rules as torch optimizers.
 
 :class:`Optimizer` drives any rule; the other classes are the well-known ones under their names. Underneath,
-:mod:`dlopt.optimizers.tracing` splits a rule into numbers and vectors, :mod:`dlopt.optimizers.inplace` derives its in-place
-form, :mod:`dlopt.optimizers.kernels` runs it and :mod:`dlopt.optimizers.packing` decides where parameters and state live.
+:mod:`dlopt.optimizers.tracing` splits a rule into numbers and vectors, :mod:`dlopt.optimizers.inplace` derives its
+in-place form, :mod:`dlopt.optimizers.kernels` runs it and :mod:`dlopt.optimizers.packing` decides where parameters and
+state live.
 """
 
 from dlopt.optimizers.adapter import Optimizer

@@ -6,6 +6,7 @@ from itertools import chain
 
 import torch
 from torch.nn.parameter import UninitializedTensorMixin
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from dlopt.checks import non_negative
 from dlopt.optimizers.kernels import is_fixed, kernel
@@ -40,8 +41,8 @@ class Optimizer(torch.optim.Optimizer):
         maximize: go up the gradient.
         compile: run the update through ``torch.compile``: faster from about a hundred thousand parameters, after some
             seconds of compiling; on a CPU it needs a C++ compiler.
-        capturable: keep the step counts on the parameters' device and read nothing back, so that a step can be part of a
-            CUDA graph.
+        capturable: keep the step counts on the parameters' device and read nothing back, so that a step can be part of
+            a CUDA graph.
         pack_below: elements from which on a parameter is left in its own memory; None chooses by device, 0 moves none.
         hyper: the rule's hyper-parameters by name; ``momentum`` and ``betas`` are understood too.
 
@@ -84,7 +85,6 @@ class Optimizer(torch.optim.Optimizer):
             raise
 
     @torch.compiler.disable
-    @torch.no_grad()
     def step(self, closure=None):
         """Take one step.
 
@@ -97,14 +97,22 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             RuntimeError: a gradient is sparse.
         """
+        if _is_observed(self):
+            return _observed_step(self, closure)
+        return self._step(closure)
+
+    step.hooked = True  # torch would wrap step to run hooks and to record it; _observed_step does, and only when needed
+
+    def _step(self, closure=None):
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for i, group in enumerate(self.param_groups):
-            for pack in self._current_packs(i, group):
-                program = self._kernel(pack, group)
-                pack.step(program, _numbers(program.hyper, pack.rule, group))
+        with torch.no_grad():
+            for i, group in enumerate(self.param_groups):
+                for pack in self._current_packs(i, group):
+                    program = self._kernel(pack, group)
+                    pack.step(program, _numbers(program.hyper, pack.rule, group))
         return loss
 
     # binding to memory
@@ -144,10 +152,10 @@ class Optimizer(torch.optim.Optimizer):
         return Pack(parameters, rule, self.state, pack_below=below, on_device=on_device, chunked=chunked)
 
     def _kernel(self, pack, group):
-        mode = ("captured" if self.compile else "capturable") if pack.on_device else "compiled" if self.compile else "eager"
+        modes = ("capturable", "captured") if pack.on_device else ("eager", "compiled")
         fixed = _from_group(pack.rule, group, fixed=True)
         flags = bool(group["maximize"]), group["l2"] != 0, group["weight_decay"] != 0
-        return kernel(pack.rule, mode, tuple(fixed.items()), *flags)
+        return kernel(pack.rule, modes[bool(self.compile)], tuple(fixed.items()), *flags)
 
     # saving
 
@@ -168,7 +176,7 @@ class Optimizer(torch.optim.Optimizer):
             ValueError: the groups do not fit, or the state belongs to another rule.
         """
         final = {}
-        handle = self.register_load_state_dict_pre_hook(lambda _, loaded: final.update(loaded))  # after the user's own hooks
+        handle = self.register_load_state_dict_pre_hook(lambda _, loaded: final.update(loaded))  # after the user's own
         rules = [group["rule"] for group in self.param_groups]
         try:
             _check_loaded(state_dict, [self._rule(name) for name in rules])
@@ -192,6 +200,18 @@ class Optimizer(torch.optim.Optimizer):
         self.state = defaultdict(dict, self.state)
         self._packs = {}
         self.__dict__.setdefault("rules", {})
+
+
+_observed_step = torch.optim.Optimizer.profile_hook_step(Optimizer._step)
+
+
+def _is_observed(optimizer):
+    """Whether someone has hooked into the step or a profiler is running."""
+    hooks = (
+        optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks,
+        _global_optimizer_pre_hooks, _global_optimizer_post_hooks,
+    )  # fmt: skip
+    return any(hooks) or torch.autograd._profiler_enabled()
 
 
 def _to_group(rule, given):
@@ -266,8 +286,8 @@ def _check_loaded(state_dict, rules):
         for i in group["params"]:
             entries = state_dict["state"].get(i)
             if entries and (missing := {"t", *state_names(rule)} - set(entries)):
-                names = ", ".join(map(str, entries))
-                raise ValueError(f"the state of parameter {i} holds {names}; {rule.__name__} needs {', '.join(missing)} too")
+                held, needed = ", ".join(map(str, entries)), ", ".join(sorted(missing))
+                raise ValueError(f"the state of parameter {i} holds {held}; {rule.__name__} needs {needed} too")
 
 
 def _portable(entries, scalar_states):

@@ -1,11 +1,12 @@
 """In-place form of a rule, derived from its equation: few passes over memory, no new tensors.
 
-The vector part of a traced update is rewritten into calls that write into the state, into theta or into scratch vectors.
-Three identities shorten it: scalar factors are carried along instead of applied (``-lr * m / c`` is ``m`` with the
+The vector part of a traced update is rewritten into calls that write into the state, theta or scratch vectors. Three
+identities shorten it: scalar factors are carried along instead of applied (``-lr * m / c`` is ``m`` with the
 coefficient ``-lr / c``); products and quotients that feed a sum become ``addcmul`` and ``addcdiv``; and
 ``w * x + (1 - w) * y`` becomes ``lerp``. Adam comes out as the seven passes that one would write by hand::
 
-    m.lerp_(g, c0); v.mul_(c1).addcmul_(g, g, value=c2); s = v * c3; s.sqrt_(); s.add_(c4); theta.addcdiv_(m, s, value=c5)
+    m.lerp_(g, c0); v.mul_(c1); v.addcmul_(g, g, value=c2)
+    s = v * c3; s.sqrt_(); s.add_(c4); theta.addcdiv_(m, s, value=c5)
 """
 
 import operator
@@ -27,7 +28,7 @@ ONE_PASS = {torch.sqrt, torch.sign, torch.abs, torch.maximum, torch.minimum}
 
 @dataclass(frozen=True)
 class Term:
-    """A value that need not exist in memory: ``coefficient * x``, ``coefficient * x * y`` or ``coefficient * x / y``."""
+    """A value that need not be in memory: ``coefficient * x``, ``coefficient * x * y`` or ``coefficient * x / y``."""
 
     x: fx.Node
     kind: str = "id"  # "id", "mul" or "div"
@@ -79,7 +80,8 @@ class InPlace:
         operation = NAMES.get(node.target, node.target)
         lower = {
             operator.neg: self._negate, operator.mul: self._multiply, operator.truediv: self._divide,
-            operator.pow: self._power, torch.square: self._square, operator.add: self._add, operator.sub: self._subtract,
+            operator.pow: self._power, torch.square: self._square,
+            operator.add: self._add, operator.sub: self._subtract,
         }.get(operation)  # fmt: skip
         if lower and not node.kwargs:
             term = lower(node, *arguments)
@@ -192,7 +194,7 @@ class InPlace:
         return result if term.coefficient == 1.0 else self._compute(replace(result, coefficient=term.coefficient), out)
 
     def _target(self, node):
-        """Where to write the value of a node: its home, unless what is there will still be read; else a scratch vector."""
+        """Where to write a node's value: its home, unless what is there will still be read; else a scratch vector."""
         home = self.homes.get(node)
         return home if home is not None and home not in self._live() else self._unused(set())
 
@@ -227,7 +229,13 @@ class InPlace:
         return self.graph.call_function(operator.getitem, (self.handed, self.part.coefficient(value)))
 
     def _emit(self, function, *arguments, out, **keywords):
-        self.graph.call_function(function, arguments, {**keywords, "out": out})
+        """One call that writes into ``out``; a method that works in place if ``out`` is its first argument."""
+        if function is torch.add and arguments[1] is out and not keywords:
+            arguments = arguments[::-1]
+        if arguments[0] is out and function not in (torch.maximum, torch.minimum):
+            self.graph.call_method(function.__name__ + "_", arguments, keywords)
+        else:
+            self.graph.call_function(function, arguments, {**keywords, "out": out})
         return Term(out)
 
     def _emit_call(self, function, *arguments):

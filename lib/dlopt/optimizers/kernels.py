@@ -11,8 +11,8 @@ from dlopt.optimizers.inplace import InPlace
 from dlopt.optimizers.tracing import Untraceable, split_functional, trace, update_function
 from dlopt.rules.contract import hyperparameters, state_names
 
-CHUNK = 16_384
-"""Elements that the eager form works on at a time on a CPU: theta, g and two states of float32 then stay in cache."""
+CHUNK = 65_536
+"""Elements that the eager form works on at a time on a CPU, so that scratch stays small and in cache."""
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -23,8 +23,8 @@ def kernel(rule, mode, fixed=(), maximize=False, l2=False, weight_decay=False):
 
     Args:
         rule: a rule.
-        mode: ``"eager"``, ``"compiled"``, ``"capturable"`` (numbers are 0-d tensors on the device, nothing is read back) or
-            ``"captured"`` (the last two together).
+        mode: ``"eager"``, ``"compiled"``, ``"capturable"`` (numbers are 0-d tensors on the device, nothing is read
+            back) or ``"captured"`` (the last two together).
         fixed: pairs of name and value of the hyper-parameters that are no numbers.
         maximize, l2, weight_decay: as in :func:`dlopt.optimizers.tracing.update_function`.
 
@@ -61,7 +61,7 @@ class Kernel:
         raise NotImplementedError
 
     def run(self, theta, g, states, coefficients):
-        """Overwrite ``theta`` and the vectors in ``states``; return the scalar states if only the rule itself knew them."""
+        """Overwrite ``theta`` and ``states``; return the scalar states if only the rule itself knew them."""
         raise NotImplementedError
 
 
@@ -71,10 +71,11 @@ class PlainKernel(Kernel):
     def __init__(self, rule, fixed, flags):
         self.update = update_function(rule, **flags)
         self.fixed, self.scalar_states, self.states = fixed, rule.scalar_state, state_names(rule)
-        self.hyper = [n for n in hyperparameters(rule) if n not in fixed] + [n for n in ("l2", "weight_decay") if flags[n]]
+        self.hyper = [name for name in hyperparameters(rule) if name not in fixed]
+        self.hyper += [name for name in ("l2", "weight_decay") if flags[name]]
 
     def coefficients(self, *numbers):
-        """The numbers by name; the rule itself computes the new scalar states, so the ones returned are placeholders."""
+        """The numbers by name, and None: the rule itself computes the new scalar states."""
         return dict(zip(("t", *self.hyper, *self.scalar_states), numbers)), None
 
     def run(self, theta, g, states, coefficients):

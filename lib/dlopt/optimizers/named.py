@@ -1,7 +1,8 @@
 """One class per rule, for those who know the optimizer by its name.
 
 Each takes the rule's own hyper-parameters, by position in the rule's order or by name, and the options of
-:class:`~dlopt.optimizers.Optimizer` (``weight_decay``, ``l2``, ``maximize``, ``compile``, ``capturable``, ``pack_below``).
+:class:`~dlopt.optimizers.Optimizer` (``weight_decay``, ``l2``, ``maximize``, ``compile``, ``capturable``,
+``pack_below``).
 """
 
 from dlopt import rules
@@ -105,8 +106,8 @@ class Muon(Optimizer):
 
         Muon([{"params": matrices}, {"params": vectors, "rule": "adam", "lr": 1e-3}], lr=0.02)
 
-    ``weight_decay`` is 0 by default (0.1 in ``torch.optim.Muon``), and the iteration runs in the parameters' own precision
-    (``precision=torch.bfloat16`` for PyTorch's).
+    ``weight_decay`` is 0 by default (0.1 in ``torch.optim.Muon``), and the iteration runs in the parameters' own
+    precision (``precision=torch.bfloat16`` for PyTorch's).
     """
 
     def __init__(self, params, lr=1e-3, mu=0.95, **options):

@@ -1,7 +1,7 @@
 """Where parameters and state live: small parameters of a group side by side in one vector, large ones where they are.
 
-A kernel costs a few microseconds a call however short its vectors are, so the many small parameters of a network are moved
-into one vector; each parameter then is a view of its part. A large parameter gains nothing from that and would have its
+A kernel costs a few microseconds a call however short its vectors are, so the many small parameters of a network are
+moved into one vector; each parameter then is a view of its part. A large parameter gains nothing from that and would have its
 gradient copied once more, so it stays in its own memory, and its gradient is read from where autograd left it. So do
 parameters that share their memory with something else. The values of ``state`` are views in the parameters' own shapes.
 """
