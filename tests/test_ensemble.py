@@ -71,6 +71,8 @@ def assert_equals_sequential(make_model, data, loss, rule="momentum", hyper=None
     return together, history
 
 
+TAME = {"eps": 1e-3}  # Adam's quotient g / (|g| + eps) enlarges the rounding of gradients that are zero by 1 / eps
+
 ARCHITECTURES = {
     "mlp": (dense, DATA, losses.cross_entropy),
     "mlp with torch's loss": (dense, DATA, functional.cross_entropy),
@@ -163,7 +165,7 @@ def test_each_member_is_clipped_by_its_own_norm():
 def test_settings_of_the_run_mean_what_they_mean_in_train(keywords):
     steps = keywords.pop("steps", 9)
     assert_equals_sequential(lambda seed: dense(seed, normalization="batch"), DATA, losses.cross_entropy, steps=steps,
-                             rule="nadam", **keywords)  # fmt: skip
+                             rule="nadam", hyper=TAME, **keywords)  # fmt: skip
 
 
 def test_a_second_call_goes_on_with_state_and_step_count():
@@ -225,7 +227,7 @@ def test_batch_seeds_part_the_start_from_the_order():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["mlp", "mlp with batch norm"])
 def test_compiled_updates_equal_sequential_runs(name):
-    assert_equals_sequential(*ARCHITECTURES[name], rule="adam", ensemble={"compile": True})
+    assert_equals_sequential(*ARCHITECTURES[name], rule="adam", hyper=TAME, ensemble={"compile": True})
 
 
 def test_compile_without_a_compiler_is_refused(monkeypatch):
