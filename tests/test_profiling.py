@@ -5,7 +5,16 @@ import time
 import pytest
 import torch
 from dlopt import models
-from dlopt.profiling import Clock, compare_times, count_bytes, count_parameters, madds, madds_by_layer, profile
+from dlopt.profiling import (
+    Clock,
+    batch_times,
+    compare_times,
+    count_bytes,
+    count_parameters,
+    madds,
+    madds_by_layer,
+    profile,
+)
 from torch import nn
 
 
@@ -95,3 +104,14 @@ def test_interleaved_comparison_finds_the_ratio_of_two_waits():
     assert 2 < ratio.median < 6 and ratio.low <= ratio.median <= ratio.high and ratio.rounds == 5
     with pytest.raises(ValueError, match="rounds must be a whole number >= 3, got 2"):
         compare_times(lambda: None, lambda: None, rounds=2)
+
+
+def test_batch_times_cover_every_size_and_leave_the_model_and_the_threads_as_they_were():
+    model, threads = models.mlp([4, 3, 2], seed=0), torch.get_num_threads()
+    loss = torch.nn.functional.cross_entropy
+    found = batch_times(model, loss, torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64), [1, 4096], rounds=3)
+    assert len(found) == 2 and found[1] > found[0] > 0
+    assert torch.get_num_threads() == threads
+    assert all(p.grad is None for p in model.parameters())
+    with pytest.raises(ValueError, match="each of batch_sizes must be a whole number >= 1, got 0"):
+        batch_times(model, loss, torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64), [0])

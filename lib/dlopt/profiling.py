@@ -158,3 +158,36 @@ def compare_times(a, b, rounds=9, device="cpu", cpu_time=False):
         ratios.append(pair["a"] / max(pair["b"], 1e-9))
     low, median, high = statistics.quantiles(ratios, n=4)
     return Ratio(median, low, high, rounds)
+
+
+def batch_times(model, loss, x, y, batch_sizes, rounds=15):
+    """CPU seconds of one gradient (forward and backward) against the batch size, on one thread.
+
+    The sizes take turns in every round, so a busy machine slows all of them; compare them with each other, not with a
+    figure from another day.
+
+    Args:
+        model, loss: as in ``dlopt.training.train``, on the CPU.
+        x, y: examples; a batch repeats them if it is larger.
+        batch_sizes: sizes to time, each >= 1.
+        rounds: number of turns.
+
+    Returns:
+        List of medians over the rounds, seconds of CPU time of this thread, in the order of ``batch_sizes``.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # thread time counts this thread alone
+    try:
+        batches = [torch.arange(whole("each of batch_sizes", size)) % len(x) for size in batch_sizes]
+        batches = [(x[index], y[index]) for index in batches]
+        seconds = [[] for _ in batches]
+        for turn in range(whole("rounds", rounds) + 1):
+            for place, (inputs, targets) in enumerate(batches):
+                with Clock() as clock:
+                    loss(model(inputs), targets).backward()
+                if turn:  # the first turn warms up
+                    seconds[place].append(clock.cpu_seconds)
+        model.zero_grad()
+    finally:
+        torch.set_num_threads(threads)
+    return [statistics.median(values) for values in seconds]
