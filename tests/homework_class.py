@@ -136,6 +136,8 @@ def gradient_descent(f, theta, eta, steps, max_norm=None):
         rows.append(x.detach().clone())
     return torch.stack(rows)
 """
+MARKDOWN = """<script>alert('attack')</script> <b onclick="alert('attack')">text</b> <img src=x onerror=alert('attack')>
+<svg onload=alert('attack')> [click](javascript:alert('attack')) and $a < b$"""
 SCRIPT = """
 from IPython.display import HTML, Javascript, display
 display(HTML("<script>alert('attack')</script><img src=x onerror=alert('attack')>"))
@@ -164,6 +166,9 @@ try:
 except OSError as error:
     print("no network", type(error).__name__)
 print("found", [n for n in os.listdir(".") if n.endswith(".ipynb")], "processes", len([p for p in os.listdir("/proc") if p.isdigit()]))
-import glob
-print("GLOB", glob.glob("/**/checks.py", recursive=True), glob.glob("/**/gradebook.db", recursive=True))
+names = []
+for top, folders, files in os.walk("/"):
+    folders[:] = [f for f in folders if f not in ("proc", "usr", "sys", "site-packages", "lib", ".pyenv")]
+    names += files
+print("GLOB", [n for n in names if n in ("checks.py", "gradebook.db", "secret") or n.endswith(".ipynb")])
 """

@@ -43,8 +43,11 @@ def judge(course, topic, student, sandboxed=True):
     nb = nbformat.read(course.submitted(topic, student), as_version=4)
     options = {"hidden": [course.sources, course.root], "sandboxed": sandboxed}
     labels, cells = repair.student_code(nb, homework.skip)
+    start = time.monotonic()
     result = grade(homework, cells, course.secret(), Sandboxed(**options), identity=f"{topic}/{student}", labels=labels)
-    result["outputs"] = outputs.run(nb, **options)
+    middle = time.monotonic()
+    result["outputs"] = outputs.run(nb, homework.skip, **options)
+    result["seconds"] = {"grading": round(middle - start, 1), "outputs": round(time.monotonic() - middle, 1)}
     result["key"] = key_of(course, topic, student)
     write(course.result(topic, student), json.dumps(result))
 

@@ -21,6 +21,8 @@ import nbformat
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from nbconvert.preprocessors import ClearMetadataPreprocessor
+    from nbconvert.preprocessors.sanitize import SanitizeHTML
+    from nbgrader import utils
     from nbgrader.api import Gradebook, MissingEntry
     from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
     from nbgrader.coursedir import CourseDirectory
@@ -83,6 +85,16 @@ class TakeOutputs(NbGraderPreprocessor):
         return nb, resources
 
 
+class Harmless(NbGraderPreprocessor):
+    """Take scripts and event handlers out of the student's Markdown, which formgrader and feedback show as HTML."""
+
+    def preprocess_cell(self, cell, resources, index):
+        """Sanitize one cell; released texts are left alone."""
+        if cell.cell_type != "code" and not utils.is_locked(cell):
+            cell.source = SanitizeHTML().sanitize_html_tags(cell.source)
+        return cell, resources
+
+
 class TrustedGrades(SaveAutoGrades):
     """In place of nbgrader's reading of outputs: the scores of the trusted grader."""
 
@@ -139,10 +151,9 @@ def config(course):
     c.CourseDirectory.source_directory = str(course.sources)
     c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "*.py", "timestamp.txt"]
     c.Autograde.autograde_preprocessors = [TakeOutputs, IgnorePattern, ClearMetadataPreprocessor, LimitOutput,
-                                           TrustedGrades, AssignLatePenalties, CheckCellMetadata]  # fmt: skip
+                                           TrustedGrades, AssignLatePenalties, Harmless, CheckCellMetadata]  # fmt: skip
     c.AssignLatePenalties.plugin_class = LatePolicy
     c.OverwriteCells.add_missing_cells = True
-    c.HTMLExporter.sanitize_html = True  # a student's Markdown must not run scripts in an instructor's browser
     return c
 
 

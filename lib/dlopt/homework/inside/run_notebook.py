@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import nbformat  # noqa: E402
 from nbclient import NotebookClient  # noqa: E402
+from jupyter_core.utils import run_sync  # noqa: E402
 from nbclient.exceptions import CellTimeoutError, DeadKernelError  # noqa: E402
 from wire import MAX_FRAME, Frames, dump, load  # noqa: E402
 
@@ -33,13 +34,25 @@ def _execute(client, fd):
         try:
             client.execute_cell(cell, i)
         except CellTimeoutError:
-            note = f"stopped after {client.timeout} s"
+            note = "stopped: it took too long"
+            if not _answers(client):
+                _say(fd, {"cell": i, "outputs": cell.outputs, "note": note + "; nothing after it could be run"})
+                return
         except DeadKernelError:
             _say(
                 fd, {"cell": i, "outputs": cell.outputs, "note": "this cell ended the kernel; nothing after it was run"}
             )
             return
         _say(fd, {"cell": i, "outputs": cell.outputs, "note": note})
+
+
+def _answers(client):
+    """Whether the kernel is free again after an interrupt; a loop in C, or one that swallows it, is not."""
+    try:
+        run_sync(client.kc.wait_for_ready)(timeout=4)
+    except (RuntimeError, TimeoutError):
+        return False
+    return True
 
 
 def main():
@@ -56,7 +69,9 @@ def main():
         bodies = frames.feed(os.read(0, 65536))
     job = load(bodies[0])
     nb = nbformat.from_dict(job["notebook"])
-    client = NotebookClient(nb, timeout=job["cell_seconds"], kernel_name="python3", allow_errors=True)
+    seconds = job["seconds"]  # by cell id; every other cell has the default
+    client = NotebookClient(nb, kernel_name="python3", allow_errors=True,
+                            timeout_func=lambda cell: seconds.get(cell.get("id"), seconds["default"]))  # fmt: skip
     with client.setup_kernel():
         _execute(client, fd)
         _say(fd, {"end": True})
