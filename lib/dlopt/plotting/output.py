@@ -36,7 +36,7 @@ def _points(artist):
 
 def render(figure, format):
     """The bytes of ``figure`` as ``"svg"`` or ``"png"``, without date or software stamps: equal for equal figures."""
-    stamp = {"svg": {"Date": None}, "png": {"Software": None}}[format]
+    stamp = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[format]
     target = io.BytesIO()
     figure.savefig(target, format=format, metadata=stamp)
     return target.getvalue()

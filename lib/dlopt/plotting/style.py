@@ -3,9 +3,9 @@
 import matplotlib
 import matplotlib.pyplot as plt
 
-# Okabe and Ito's hues, with yellow and sky blue left out and orange darkened, so that each line keeps a contrast of 3:1
-# against white and any two stay apart for readers with protanopia or deuteranopia (tests compute both).
-PALETTE = {"blue": "#0072b2", "vermillion": "#d55e00", "green": "#00896b", "purple": "#c0649c", "ochre": "#a67c00",
+# Blue and vermillion are Okabe and Ito's; the others were chosen so that each line keeps a contrast of 3:1 against
+# white and any two stay far apart for readers with protanopia or deuteranopia (tests compute both).
+PALETTE = {"blue": "#0072b2", "vermillion": "#d55e00", "green": "#148f7a", "purple": "#a32fe0", "brown": "#5c2e00",
            "black": "#222222", "gray": "#767676"}
 LINESTYLES = ["-", (0, (6, 2)), (0, (2, 1.4)), (0, (7, 2, 1.5, 2)), (0, (10, 3)), "-"]
 WIDTH, HEIGHT = 6.4, 3.6  # inches, for one panel
@@ -25,7 +25,7 @@ RC = {
 }
 
 
-def style():
+def apply_style():
     """Apply the book's look to matplotlib; called when `dlopt.plotting` is imported."""
     matplotlib.rcParams.update(RC)
 
