@@ -1,9 +1,9 @@
 r"""Schedules: the learning rate as a function of the step, relative to its base value.
 
 A factory checks its arguments and returns a function ``factor(t)`` of the step ``t``, counted from 0, with
-:math:`\eta_t = \eta \cdot \mathrm{factor}(t)`. ``t`` may be an ``int`` (the factor is a ``float``) or a tensor of steps (the
-factor is a float64 tensor). Beyond its end a schedule keeps its last value. Use one with PyTorch's own interface as
-``torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(1000))``.
+:math:`\eta_t = \eta \cdot \mathrm{factor}(t)`. ``t`` may be an ``int`` (the factor is a ``float``) or a tensor of steps
+(the factor is a float64 tensor). Beyond its end a schedule keeps its last value. Use one with PyTorch's own interface
+as ``torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(1000))``.
 """
 
 import math
@@ -160,7 +160,7 @@ def wsd(total, warmup=0, decay=0.2, floor=0.0, shape="linear"):
     in_closed("decay", decay), in_closed("floor", floor), one_of("shape", shape, ("linear", "sqrt"))
     falling = max(round(decay * total), 1)
     if warmup + decay * total > total:
-        raise ValueError(f"warmup + decay must fit into the run of {total} steps, got {warmup} + {falling}; shorten one")
+        raise ValueError(f"warmup + decay must fit into the {total} steps, got {warmup} + {falling}; shorten one")
     power = 1.0 if shape == "linear" else 0.5
     begin = total - warmup - falling
 
@@ -210,7 +210,9 @@ def with_warmup(schedule, steps):
 
 
 def sutskever_momentum(mu_max=0.99, every=250):
-    r"""A schedule of the momentum, not of the rate: :math:`\mu_t = \min(1 - 2^{-1-\log_2(\lfloor t/250\rfloor+1)}, \mu_{max})`.
+    r"""A schedule of the momentum, not of the rate.
+
+    .. math:: \mu_t = \min\left(1 - 2^{-1-\log_2(\lfloor t/250\rfloor+1)},\ \mu_{max}\right)
 
     Args:
         mu_max: the largest momentum, in [0, 1].

@@ -28,8 +28,8 @@ class Optimizer(torch.optim.Optimizer):
 
     Param groups hold the hyper-parameters under the rule's names, except for two that PyTorch's schedulers look for:
     ``mu`` is ``"momentum"``, and ``beta1`` and ``beta2`` are ``"betas"``. A group may have its own ``"rule"``, by name.
-    ``state[p]`` holds the rule's state under the rule's names, in the shape of ``p``, and as ``"clock"`` the step count and
-    the scalar states, which parameters share; :meth:`state_dict` writes them out as ``"t"`` and the rule's names.
+    ``state[p]`` holds the rule's state under the rule's names, in the shape of ``p``, and as ``"clock"`` the step count
+    and the scalar states, which parameters share; :meth:`state_dict` writes them out as ``"t"`` and the rule's names.
 
     Args:
         params: parameters, (name, parameter) pairs or groups, as in ``torch.optim``.
@@ -232,7 +232,7 @@ def _to_group(rule, given):
 
 @cache
 def _keys(rule, fixed):
-    """Where a param group keeps the rule's fixed (or other) hyper-parameters: name, key, and place in a tuple or None."""
+    """Where a group keeps the rule's fixed (or other) hyper-parameters: name, key, and place in a tuple or None."""
     known = hyperparameters(rule)
     found = []
     for name in (name for name, default in known.items() if is_fixed(default) == fixed):
@@ -249,7 +249,7 @@ def _from_group(rule, group, fixed):
 
 
 def _numbers(names, rule, group):
-    """The hyper-parameters that a kernel takes, in its order; tensors are read unless the step must not wait for them."""
+    """The hyper-parameters that a kernel takes, in its order; tensors are read unless the step must not wait."""
     values = _from_group(rule, group, fixed=False)
     values["l2"], values["weight_decay"] = group["l2"], group["weight_decay"]
     values = [values[name] for name in names]
@@ -260,7 +260,7 @@ def _number(names, value):
     if not torch.is_tensor(value):
         return value
     if value.device.type != "cpu":
-        raise ValueError(f"one of {names} is a tensor on {value.device}; a step would wait for it, pass capturable=True")
+        raise ValueError(f"one of {names} is a tensor on {value.device}; pass capturable=True, or a number")
     return value.item()
 
 

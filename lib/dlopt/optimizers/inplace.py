@@ -1,12 +1,12 @@
 """In-place form of a rule, derived from its equation: few passes over memory, no new tensors.
 
-The vector part of a traced update is rewritten into calls that write into the state, theta or scratch vectors. Three
+The vector part of a traced update is rewritten into calls that write into the state, theta or scratch vectors. Some
 identities shorten it: scalar factors are carried along instead of applied (``-lr * m / c`` is ``m`` with the
-coefficient ``-lr / c``); products and quotients that feed a sum become ``addcmul`` and ``addcdiv``; and
-``w * x + (1 - w) * y`` becomes ``lerp``. Adam comes out as the seven passes that one would write by hand::
+coefficient ``-lr / c``); products and quotients that feed a sum become ``addcmul`` and ``addcdiv``;
+``w * x + (1 - w) * y`` becomes ``lerp``; and a divisor under a root is moved out of it. Adam comes out as six passes::
 
     m.lerp_(g, c0); v.mul_(c1); v.addcmul_(g, g, value=c2)
-    s = v * c3; s.sqrt_(); s.add_(c4); theta.addcdiv_(m, s, value=c5)
+    s = v.sqrt(); s.add_(c3); theta.addcdiv_(m, s, value=c4)
 """
 
 import operator
@@ -58,7 +58,7 @@ class InPlace:
         self.uses = {node: len(node.users) for node in self.is_vector}
         buffers = {name: self.graph.placeholder(name) for name in trace.vectors}
         self.scratch_list, self.handed = map(self.graph.placeholder, ("scratch", "coefficients"))
-        self.scratch = []
+        self.scratch, self.positive = [], set()
         self.homes = {trace.results[name]: buffers[name] for name in trace.results if name in buffers}
         self.terms = {trace.inputs[name]: Term(buffers[name]) for name in trace.vectors}  # those still to be read
         for node in trace.graph.nodes:
@@ -122,6 +122,10 @@ class InPlace:
             return self._square(node, a)
         if not isinstance(a, Term) or isinstance(exponent, Term):
             return self._emit_call(torch.pow, *self._all_in_memory([a, exponent]))
+        if exponent == 0.5 and self._is_divided(a):  # the root of x / c is the root of x, over that of c
+            root = self.part.call(operator.pow, a.coefficient, 0.5)
+            self.positive.add(root)
+            return replace(self._emit(torch.sqrt, a.x, out=self._target(node)), coefficient=root)
         (x,) = self._all_in_memory([a])
         if exponent == 0.5:
             return self._emit(torch.sqrt, x, out=self._target(node))
@@ -136,6 +140,9 @@ class InPlace:
         if not isinstance(a, Term) or not isinstance(b, Term):
             term, number = (a, b) if isinstance(a, Term) else (b, a)
             out = self._target(node)
+            if term.coefficient in self.positive:  # k * x + c is k * (x + c / k)
+                number = self._number(self.part.call(operator.truediv, number, term.coefficient))
+                return replace(self._emit(torch.add, term.x, number, out=out), coefficient=term.coefficient)
             term = term if term.is_plain() else self._compute(term, out)
             return self._emit(torch.add, term.x, self._number(number), out=out)
         if self._are_complements(a, b):
@@ -162,6 +169,11 @@ class InPlace:
         weight = b.coefficient
         is_one_minus = isinstance(weight, fx.Node) and weight.target is operator.sub
         return a.kind == b.kind == "id" and is_one_minus and weight.args == (1, a.coefficient)
+
+    def _is_divided(self, term):
+        """Whether the term is a vector over a number, such as ``v / (1 - beta2**t)``."""
+        factor = term.coefficient
+        return term.kind == "id" and isinstance(factor, fx.Node) and factor.target is operator.truediv
 
     def _scaled(self, term, factor):
         if term.coefficient == 1.0:

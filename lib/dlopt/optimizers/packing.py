@@ -1,9 +1,10 @@
 """Where parameters and state live: small parameters of a group side by side in one vector, large ones where they are.
 
 A kernel costs a few microseconds a call however short its vectors are, so the many small parameters of a network are
-moved into one vector; each parameter then is a view of its part. A large parameter gains nothing from that and would have its
-gradient copied once more, so it stays in its own memory, and its gradient is read from where autograd left it. So do
-parameters that share their memory with something else. The values of ``state`` are views in the parameters' own shapes.
+moved into one vector; each parameter then is a view of its part. A large parameter gains nothing from that and would
+have its gradient copied once more, so it stays in its own memory, and its gradient is read from where autograd left it.
+So do parameters that share their memory with something else. The values of ``state`` are views in the shapes of the
+parameters.
 """
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from dlopt.optimizers.kernels import CHUNK
 from dlopt.rules.contract import state_names
 
-PACK_BELOW = {"cpu": 65_536, "cuda": 4_194_304}
+PACK_BELOW = {"cpu": 32_768, "cuda": 4_194_304}
 """Number of elements from which on a parameter stays where it is; on a GPU, starting a kernel costs more."""
 
 
@@ -150,8 +151,8 @@ class Pack:
         self._check(gradients)
         places, groups = self.plan
         if places:
-            n = len(self.packed)
-            torch._foreach_copy_(places, [g for g in gradients[:n] if g is not None] if len(places) < n else gradients[:n])
+            sources = gradients[: len(self.packed)]
+            torch._foreach_copy_(places, sources if all(mask) else [g for g in sources if g is not None])
         for clock, ready, in_place in groups:
             clock.t += 1
             coefficients, new = kernel.coefficients(clock.t, *hyper, *clock.scalars)
