@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import nbformat
-
 from dlopt.homework import repair
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +74,8 @@ for _ in range(10_000):
 """
 BACKGROUND = """
 import os, subprocess, sys
-subprocess.Popen([sys.executable, "-c", "import time\\nwhile True: time.sleep(1) # left-behind-marker"], start_new_session=True)
+waiting = "import time\\nwhile True: time.sleep(1) # left-behind-marker"
+subprocess.Popen([sys.executable, "-c", waiting], start_new_session=True)
 if os.fork() == 0:
     os.setsid()
     while True:
@@ -165,7 +165,7 @@ try:
     print("CONNECTED")
 except OSError as error:
     print("no network", type(error).__name__)
-print("found", [n for n in os.listdir(".") if n.endswith(".ipynb")], "processes", len([p for p in os.listdir("/proc") if p.isdigit()]))
+print("found", [n for n in os.listdir(".") if n.endswith(".ipynb")])
 names = []
 for top, folders, files in os.walk("/"):
     folders[:] = [f for f in folders if f not in ("proc", "usr", "sys", "site-packages", "lib", ".pyenv")]

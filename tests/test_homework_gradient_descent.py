@@ -1,4 +1,5 @@
-"""Mutation tests of the graders: the reference earns everything, every wrong solution loses in the requirement it breaks.
+# ruff: noqa: E501  (a table of one-line edits)
+"""Mutation tests of the graders: the reference earns everything, every wrong solution loses in what it breaks.
 
 ``MUTANTS`` and ``EQUIVALENT`` map a test cell to sources that replace the solution; a mutant also names the requirements
 (by position) that it must fail. Everything runs in this process, without a sandbox.
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
 from dlopt.homework import load, repair
 from dlopt.homework.grader import InProcess, grade
 from dlopt.homework.publish import check_source, student_version

@@ -13,10 +13,9 @@ from pathlib import Path
 import homework_class as hc
 import nbformat
 import pytest
-from dlopt_book import browser as browsers
-
 from dlopt.homework import gradebook, publish
 from dlopt.homework.course import Course
+from dlopt_book import browser as browsers
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 TOKEN = "homework-test"

@@ -11,7 +11,6 @@ from pathlib import Path
 import homework_class as hc
 import nbformat
 import pytest
-
 from dlopt.homework import leaks, publish
 from dlopt.homework.course import Course
 
@@ -48,7 +47,9 @@ def test_a_planted_leak_is_found(tmp_path, name, data):
 
 
 def test_a_leak_inside_an_archive_and_in_the_search_index_is_found(tmp_path):
-    built = site(tmp_path, "searchindex.js", 'Search.setIndex({"docnames":["homework/gradient_descent/gradient_descent"]})')
+    built = site(
+        tmp_path, "searchindex.js", 'Search.setIndex({"docnames":["homework/gradient_descent/gradient_descent"]})'
+    )
     with zipfile.ZipFile(built / "folder.zip", "w") as archive:
         archive.write(hc.SOURCE, "a/b.ipynb")
     found = leaks.leaks(built, SOURCES, PUBLIC)
@@ -77,10 +78,12 @@ def test_a_strict_build_of_the_homework_pages_holds_no_secret_and_all_downloads(
         publish.for_site(Course(tmp_path / "c", SOURCES, book / "chapters/_downloads/homework"), topic)
     (book / "_toc.yml").write_text("format: jb-book\nroot: chapters/homework\nchapters:\n- file: chapters/instructor\n")
     (book / "_config.yml").write_text(
-        "title: t\nonly_build_toc_files: true\nexecute: {execute_notebooks: 'off'}\nexclude_patterns: [chapters/homework]\n"
+        "title: t\nonly_build_toc_files: true\nexecute: {execute_notebooks: 'off'}\n"
+        "exclude_patterns: [chapters/homework]\n"
     )
-    run = subprocess.run([str(Path(sys.executable).with_name("jupyter-book")), "build", ".", "-W", "--keep-going", "-n"],
-                         cwd=book, capture_output=True, text=True, timeout=200, env=os.environ | {"PYTHONWARNINGS": "ignore"})  # fmt: skip
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", ".", "-W", "--keep-going", "-n"]
+    quiet = os.environ | {"PYTHONWARNINGS": "ignore"}
+    run = subprocess.run(command, cwd=book, capture_output=True, text=True, timeout=200, env=quiet)
     assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-1500:]
     assert leaks.leaks(book / "_build/html", SOURCES, PUBLIC) == []
     built = [p.name for p in (book / "_build/html/_downloads").rglob("*") if p.is_file()]

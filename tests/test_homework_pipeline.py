@@ -1,4 +1,4 @@
-"""Good, blank, broken and hostile submissions through the real pipeline: sandbox, nbgrader's gradebook, feedback, CSV."""
+"""Good, blank, broken and hostile submissions through the real pipeline: sandbox, gradebook, feedback, CSV."""
 
 import csv
 import json
@@ -13,7 +13,6 @@ from pathlib import Path
 import homework_class as hc
 import nbformat
 import pytest
-
 from dlopt.homework import commands, gradebook, intake, sandbox
 from dlopt.homework.__main__ import main
 from dlopt.homework.course import Course
@@ -69,16 +68,41 @@ def hand_in(course, folder, port):
     add("blank", release, 0)
     add("forge", hc.submission(release, first=hc.FORGE), 0)
     add("loop_c", hc.submission(release, right, first=hc.LOOP_C), hc.FULL)
-    add("stubborn", hc.submission(release, right | {"hvp": "def hvp(f, theta, v):\n    " + hc.STUBBORN.strip().replace("\n", "\n    ")}), hc.FULL - 4)
+    add(
+        "stubborn",
+        hc.submission(
+            release, right | {"hvp": "def hvp(f, theta, v):\n    " + hc.STUBBORN.strip().replace("\n", "\n    ")}
+        ),
+        hc.FULL - 4,
+    )
     add("exit", hc.submission(release, right | {"hvp": hc.EXIT}), hc.FULL - 4)
     add("frames", hc.submission(release, {"hvp": "def hvp(f, theta, v):\n" + hc.FRAMES.replace("\n", "\n    ")}), 0)
     add("bomb", hc.submission(release, right, last=hc.BOMB + hc.BACKGROUND), hc.FULL)
-    add("memory", hc.submission(release, right | {"hvp": "def hvp(f, theta, v):\n    " + hc.MEMORY.replace("\n", "\n    ")}), hc.FULL - 4)
-    add("loud", hc.submission(release, right, first="import warnings\nwarnings.warn('hello')\nimport sys\nprint('e', file=sys.stderr)\n" + hc.PRINT), hc.FULL)
+    add(
+        "memory",
+        hc.submission(release, right | {"hvp": "def hvp(f, theta, v):\n    " + hc.MEMORY.replace("\n", "\n    ")}),
+        hc.FULL - 4,
+    )
+    add(
+        "loud",
+        hc.submission(
+            release,
+            right,
+            first="import warnings\nwarnings.warn('hello')\nimport sys\nprint('e', file=sys.stderr)\n" + hc.PRINT,
+        ),
+        hc.FULL,
+    )
     add("odd", hc.submission(release, right | {"hvp": hc.HUGE, "power_iteration": hc.RECURSION}), hc.FULL - 8)
     add("optim", hc.submission(release, right | {"gradient_descent": hc.OPTIM}), hc.FULL - 4)
     add("script", hc.submission(release, right | {"interpretation": hc.MARKDOWN}, last=hc.SCRIPT), hc.FULL)
-    forbidden = [course.sources, course.root, course.root / "gradebook.db", course.submitted(hc.TOPIC, "good"), folder, hc.ROOT / "chapters"]
+    forbidden = [
+        course.sources,
+        course.root,
+        course.root / "gradebook.db",
+        course.submitted(hc.TOPIC, "good"),
+        folder,
+        hc.ROOT / "chapters",
+    ]
     add("spy", hc.submission(release, first=hc.spy(forbidden, port)), 0)
     meddled = hc.submission(release)
     hc.cell(meddled, "test_hvp").metadata.nbgrader.points = 100
@@ -106,7 +130,9 @@ def scores(course):
 
 def test_everybody_earns_what_the_honest_work_earns_and_no_more(graded):
     course, expected, _, failed = graded
-    assert {k: v for k, v in scores(course).items() if k not in failed} == {k: v for k, v in expected.items() if v is not None}
+    assert {k: v for k, v in scores(course).items() if k not in failed} == {
+        k: v for k, v in expected.items() if v is not None
+    }
 
 
 def test_exactly_the_unreadable_are_ungraded_each_with_a_reason_and_a_row(graded):
@@ -161,9 +187,15 @@ def test_feedback_names_the_requirement_and_hides_inputs_answers_and_scripts(gra
     assert "torch.optim" in pages["optim"] and "asks you to write" in pages["optim"]
     assert "was not graded" in pages["empty"] and "empty" in pages["empty"]
     checks = (course.sources / hc.TOPIC / "checks.py").read_text()
-    secrets = [line.strip() for line in checks.splitlines() if len(line.strip()) > 40 and "says" not in line and '"""' not in line]
+    secrets = [
+        line.strip()
+        for line in checks.splitlines()
+        if len(line.strip()) > 40 and "says" not in line and '"""' not in line
+    ]
     for student, page in pages.items():
-        assert not [x for x in ("<script>alert", "<img src=x", "<svg onload", "<b onclick", 'href="javascript') if x in page], student
+        assert not [
+            x for x in ("<script>alert", "<img src=x", "<svg onload", "<b onclick", 'href="javascript') if x in page
+        ], student
         assert not [s for s in secrets if s in page and "Requirement(" not in s], student
     assert "grad_outputs=v, materialize_grads" not in pages["blank"]
     with zipfile.ZipFile(course.root / f"feedback/{hc.TOPIC}.zip") as archive:
@@ -199,8 +231,12 @@ def test_a_manual_grade_survives_regrading_and_counts_in_the_late_penalty(graded
 
     with gradebook.quietly(), gradebook.open_gradebook(course) as book:
         book.update_or_create_assignment(hc.TOPIC, duedate=hand_in_time - datetime.timedelta(hours=30))
-    (row,) = [r for r in commands.export_class(course, [hc.TOPIC], course.root / "late.csv") if r["student_id"] == "good"]
-    assert row["late_penalty"] == pytest.approx(0.2 * (hc.FULL + 4)) and row["score"] == pytest.approx(0.8 * (hc.FULL + 4))
+    (row,) = [
+        r for r in commands.export_class(course, [hc.TOPIC], course.root / "late.csv") if r["student_id"] == "good"
+    ]
+    assert row["late_penalty"] == pytest.approx(0.2 * (hc.FULL + 4)) and row["score"] == pytest.approx(
+        0.8 * (hc.FULL + 4)
+    )
 
 
 def test_nbgraders_own_export_reads_the_gradebook(graded, tmp_path):

@@ -6,14 +6,13 @@ Add a task: ``chapters/instructor.md``. The points of a task must equal those of
 import math
 
 import torch
-
 from dlopt.homework import Homework, Requirement, Task, difference, drivers_of
 
 drivers = drivers_of(__file__)
 VALUES = ("minimum", "maximum", "saddle", "degenerate", "not critical")
 
 
-# --- references: closed forms, or another way than the one that the notebook asks for ---------------------------------
+# --- references: closed forms, or another way than the one that the notebook asks for --------------------------------
 
 
 def gradient(theta, kind, A=None, b=None, c=0.0, p=0.0):
@@ -97,7 +96,7 @@ def flops(name, arguments):
     return {"gd_steps": steps, "gd_flops": total, "newton_flops": newton, "break_even": break_even}[name](*arguments)
 
 
-# --- inputs -----------------------------------------------------------------------------------------------------------------
+# --- inputs ----------------------------------------------------------------------------------------------------------
 
 
 def quartic(rng, n, low=-2.0, high=3.0, c=None, dtype=torch.float64):
@@ -291,7 +290,7 @@ def crossings(rng, low, high):
     return [count("break_even", rng.whole(low, high), 10.0 ** -rng.uniform(1.5, 6.0)) for _ in range(3)]
 
 
-# --- the tasks --------------------------------------------------------------------------------------------------------------
+# --- the tasks -------------------------------------------------------------------------------------------------------
 
 EIGEN = ("torch.linalg.eig", "torch.linalg.eigh", "torch.linalg.eigvals", "torch.linalg.eigvalsh", "torch.linalg.svd",
          "torch.linalg.svdvals", "torch.svd", "torch.lobpcg", "torch.svd_lowrank", "numpy.linalg", "scipy.linalg",

@@ -122,9 +122,8 @@ def export(course, args):
     table = commands.export_class(course, topics, to)
     for row in table:
         if row["status"] not in ("graded", "not submitted"):
-            print(
-                f"{row['assignment']} {row['student_id']}: {row['status']}{' (' + row['reason'] + ')' if row['reason'] else ''}"
-            )
+            reason = f" ({row['reason']})" if row["reason"] else ""
+            print(f"{row['assignment']} {row['student_id']}: {row['status']}{reason}")
     print(f"{len(table)} rows in {to}")
     return 0
 

@@ -38,7 +38,7 @@ def key_of(course, topic, student):
 
 
 def judge(course, topic, student, sandboxed=True):
-    """Run and grade one submission and write its result; raises if that was impossible through no fault of the student's."""
+    """Run and grade one submission, write its result; raises if that failed through no fault of the student's."""
     homework = spec.load(course.sources / topic)
     nb = nbformat.read(course.submitted(topic, student), as_version=4)
     options = {"hidden": [course.sources, course.root], "sandboxed": sandboxed}
@@ -49,6 +49,7 @@ def judge(course, topic, student, sandboxed=True):
     result["outputs"] = outputs.run(nb, homework.skip, **options)
     result["seconds"] = {"grading": round(middle - start, 1), "outputs": round(time.monotonic() - middle, 1)}
     result["key"] = key_of(course, topic, student)
+    result["submission"] = hashlib.sha256(course.submitted(topic, student).read_bytes()).hexdigest()
     write(course.result(topic, student), json.dumps(result))
 
 
@@ -181,7 +182,7 @@ def feedback_class(course, topic, *, students=None):
             reason = html.escape(known.get("reason") or "it was not graded yet")
             write(
                 page,
-                f"<!doctype html><meta charset=utf-8><title>{topic}</title><p>Your submission was not graded: {reason}.</p>",
+                f"<!doctype html><meta charset=utf-8><title>{topic}</title><p>Your submission was not graded: {reason}.",
             )
             made[student] = page
     _zip_feedback(course, topic, status, made)

@@ -1,10 +1,11 @@
-"""nbgrader's converters and gradebook, with the points taken from the trusted grader instead of from the student's kernel.
+"""nbgrader's converters and gradebook, with the points from the trusted grader instead of from the student's kernel.
 
-nbgrader's formgrader, feedback and export keep working on what is written here. ``nbgrader_config.py``, written into the
-course folder by ``release``, gives the same converters to nbgrader's own commands and to formgrader's buttons.
+nbgrader's formgrader, feedback and export keep working on what is written here. ``nbgrader_config.py``, written into
+the course folder by ``release``, gives the same converters to nbgrader's own commands and to formgrader's buttons.
 """
 
 import contextlib
+import hashlib
 import html
 import json
 import logging
@@ -53,7 +54,7 @@ c.merge(config(Course(Path({root!r}), Path({sources!r}), Path({site!r}))))
 """
 
 
-# --- the pieces that nbgrader calls -----------------------------------------------------------------------------------
+# --- the pieces that nbgrader calls ----------------------------------------------------------------------------------
 
 
 def _course_of(resources):
@@ -63,12 +64,14 @@ def _course_of(resources):
 
 
 def _result(resources):
-    path = _course_of(resources).result(resources["nbgrader"]["assignment"], resources["nbgrader"]["student"])
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no trusted result for this submission; run python -m dlopt.homework grade first ({path})"
-        )
-    return json.loads(path.read_text())
+    """The trusted result of what is being converted; refuses one that belongs to an earlier submission."""
+    course, place = _course_of(resources), (resources["nbgrader"]["assignment"], resources["nbgrader"]["student"])
+    path = course.result(*place)
+    if path.exists():
+        result = json.loads(path.read_text())
+        if result["submission"] == hashlib.sha256(course.submitted(*place).read_bytes()).hexdigest():
+            return result
+    raise FileNotFoundError(f"no trusted result for this submission; run python -m dlopt.homework grade first ({path})")
 
 
 class TakeOutputs(NbGraderPreprocessor):
@@ -140,7 +143,7 @@ def report(task):
     return nbformat.v4.new_output("display_data", {"text/plain": plain, "text/html": shown})
 
 
-# --- configuration and conversion -----------------------------------------------------------------------------------------
+# --- configuration and conversion ------------------------------------------------------------------------------------
 
 
 def config(course):

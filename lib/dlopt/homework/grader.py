@@ -9,20 +9,15 @@ import hashlib
 import hmac
 import os
 import selectors
-import sys
 import time
 
 import torch
 
 from dlopt.homework import sandbox
+from dlopt.homework.inside.play import define, run_task
+from dlopt.homework.inside.scan import scan
+from dlopt.homework.inside.wire import MAX_FRAME, Frames, dump, load, pack, unpack
 from dlopt.homework.spec import Random, difference, show
-
-sys.path.insert(
-    0, str(sandbox.INSIDE)
-)  # play, scan and wire import each other by bare name in the sandbox, so here too
-from play import define, run_task  # noqa: E402
-from scan import scan  # noqa: E402
-from wire import MAX_FRAME, Frames, dump, load, pack, unpack  # noqa: E402
 
 START_SECONDS, CELL_SECONDS = 60, 15
 MOST_FAILURES = 2  # calls of one task that may hang or kill their process before the rest of the task is given up
@@ -68,7 +63,7 @@ class Sandboxed:
         return self._start()
 
     def _start(self):
-        self.child = self.stack.enter_context(sandbox.process("worker.py", **self.options))
+        self.child = self.stack.enter_context(sandbox.process("worker", **self.options))
         self.frames = Frames(MAX_FRAME)
         for fd in (self.child.stdin.fileno(), self.child.stdout.fileno()):
             os.set_blocking(fd, False)

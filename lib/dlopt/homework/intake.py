@@ -45,9 +45,9 @@ def _from_folder(folder):
             yield File(rel, datetime.fromtimestamp(p.stat().st_mtime).astimezone(), p.read_bytes, p.stat().st_size)
 
 
-def _from_zip(archive, prefix=PurePosixPath()):
+def _from_zip(archive, prefix="."):
     for info in archive.infolist()[:MOST_FILES]:
-        path = prefix / info.filename.replace("\\", "/")
+        path = PurePosixPath(prefix) / info.filename.replace("\\", "/")
         parts = [p for p in path.parts if p not in ("/", "..", ".")]
         if info.is_dir() or not parts or not _wanted(PurePosixPath(*parts)):
             continue
@@ -105,7 +105,7 @@ def _common(found, topic):
 
 
 def roster(path):
-    """``{key or id of the LMS: student}`` from a CSV with columns ``lms, student_id`` and, if you like, names and email."""
+    """``{key or id of the LMS: student}`` from a CSV with columns ``lms, student_id`` and perhaps names and email."""
     with open(path, newline="", encoding="utf-8-sig") as handle:
         rows = list(csv.DictReader(handle))
     if not rows or not {"lms", "student_id"} <= set(rows[0]):

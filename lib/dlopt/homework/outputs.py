@@ -1,4 +1,4 @@
-"""What a submission prints and draws, for the reader of the feedback: executed in the sandbox, cleaned here, worth no points."""
+"""What a submission prints and draws, for the feedback: executed in the sandbox, cleaned here, worth no points."""
 
 import base64
 import binascii
@@ -31,7 +31,7 @@ def _picture(value):
 
 
 def clean(output):
-    """One output with only text and PNG pictures left, or None; no HTML, script or widget reaches the instructor's browser."""
+    """One output with only text and PNG left, or None; no HTML, script or widget reaches the instructor's browser."""
     kind = output.get("output_type") if isinstance(output, dict) else None
     if kind == "stream":
         name = "stderr" if output.get("name") == "stderr" else "stdout"
@@ -82,7 +82,7 @@ def run(nb, long=(), **options):
     found, running = {}, None
     plain = nbformat.from_dict({**nb, "metadata": {}})
     slow = {c.id: LONG_SECONDS for c in nb.cells if grade_id(c) in long}
-    with sandbox.process("run_notebook.py", **options) as child:
+    with sandbox.process("run_notebook", **options) as child:
         for message in _read(child, {"notebook": plain, "seconds": {"default": CELL_SECONDS} | slow}):
             if "end" in message:
                 return found

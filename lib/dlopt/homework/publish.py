@@ -17,7 +17,7 @@ Before you hand in: Kernel > Restart and run all, then press Validate. Hand in t
 
 
 def student_version(nb):
-    """The notebook without solutions and outputs, tests locked and check-summed: nbgrader's own preprocessors in its order."""
+    """The notebook without solutions and outputs, tests locked: nbgrader's own preprocessors in its order."""
     from nbgrader import preprocessors as p
 
     steps = [p.LockCells, p.ClearSolutions, p.ClearOutput, p.CheckCellMetadata, p.ComputeChecksums, p.ClearHiddenTests,

@@ -208,7 +208,7 @@ def _extra(cell):
 
 
 def student_code(nb, skip=()):
-    """Labels and sources of the code that the trusted grader runs: answers, additional cells and setup, without tests."""
+    """Labels and sources of the code that the trusted grader runs: answers, additional cells, setup; no tests."""
     labels, sources, extra = [], [], 0
     for cell in nb.cells:
         gid = grade_id(cell)

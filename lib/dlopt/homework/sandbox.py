@@ -1,7 +1,7 @@
-"""Run a process where it sees no network, no sources, no gradebook and no other submission, and cannot outlive the call.
+"""Run a process that sees no network, no sources, no gradebook, no other submission, and cannot outlive the call.
 
-bubblewrap makes the namespaces; a cgroup (v2 or v1, where one may be written) or the kernel's own limits bound memory and
-the number of processes. What none of these can bound is refused rather than run.
+bubblewrap makes the namespaces; a cgroup (v2 or v1, where one may be written) or the kernel's own limits bound memory
+and the number of processes. What none of these can bound is refused rather than run.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ def _try_group(parent, settings):
 
 
 def make_groups(limits, root=CGROUPS):
-    """Create cgroups that bound memory and processes; returns their folders, or ``[]`` where cgroups cannot be written."""
+    """Create cgroups that bound memory and processes; returns their folders, or ``[]`` where none can be written."""
     both = {"memory.max": limits.memory, "pids.max": limits.processes}
     for parent in dict.fromkeys((root / _own_cgroup(), (root / _own_cgroup()).parent, root)):
         if root in (parent, *parent.parents) and (group := _try_group(parent, both)):
@@ -150,7 +150,7 @@ def command(argv, *, files=(), hidden=(), limits=None):
     limits = limits or Limits()
     args = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--unshare-user", "--disable-userns"]
     args += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--hostname", "sandbox"]
-    args += [*_binds(hidden), "--proc", "/proc", "--dev", "/dev", "--ro-bind", str(INSIDE), "/grader"]
+    args += [*_binds(hidden), "--proc", "/proc", "--dev", "/dev", "--ro-bind", str(INSIDE), "/grader/inside"]
     for folder in ("/dev/shm", "/tmp", HOME):
         args += ["--size", str(limits.space), "--tmpfs", folder]
     for fonts in (Path.home() / ".cache/matplotlib").glob("fontlist-*.json"):  # saves rebuilding it in every sandbox
@@ -176,8 +176,10 @@ def _bounded(argv, limits, groups):
 
 
 @contextlib.contextmanager
-def process(script, *, arguments=(), files=(), hidden=(), limits=None, sandboxed=True):
-    """A ``Popen`` of ``inside/<script>`` in a fresh sandbox, with pipes to stdin and stdout; ended and cleaned up on exit.
+def process(script, *, files=(), hidden=(), limits=None, sandboxed=True):
+    """A ``Popen`` of ``main`` in ``inside/<script>.py`` in a fresh sandbox, with pipes to its stdin and stdout.
+
+    Whatever runs in it ends when the block is left.
 
     Raises:
         Refused: this machine cannot contain it and ``sandboxed`` was not switched off.
@@ -189,7 +191,8 @@ def process(script, *, arguments=(), files=(), hidden=(), limits=None, sandboxed
             "root's processes can only be counted by a cgroup, and none is writable: grade as an ordinary user"
         )
     bound = str(0 if groups or not sandboxed else limits.processes)  # without a cgroup the script bounds itself
-    argv = [sys.executable, "-I", f"{'/grader' if sandboxed else INSIDE}/{script}", bound, *arguments]
+    start = f"import sys; sys.path.insert(0, {str('/grader' if sandboxed else INSIDE.parent)!r}); "
+    argv = [sys.executable, "-I", "-c", f"{start}from inside.{script} import main; main()", bound]
     if sandboxed:
         argv = command(argv, files=files, hidden=hidden, limits=limits)
     argv = _bounded(argv, limits, groups)

@@ -54,7 +54,7 @@ class Requirement:
         cases: ``cases(rng) -> list of dict``, the driver's keyword arguments.
         expected: ``expected(**case) -> answer`` as the driver would return it from a right solution.
         rtol, atol: tolerance of numbers, relative to the largest entry of each array.
-        check: ``check(answer, **case) -> None or message`` in place of ``expected`` where more than one answer is right.
+        check: ``check(answer, **case) -> None or message`` in place of ``expected``, for more than one right answer.
         hint: what a student may look at, added to the message.
     """
 
@@ -145,7 +145,7 @@ def load(folder):
     return Homework(made.tasks, made.skip, (folder / "drivers.py").read_text(), folder.name)
 
 
-# --- comparison ----------------------------------------------------------------------------------------------------------
+# --- comparison ------------------------------------------------------------------------------------------------------
 
 
 def show(value, most=4):

@@ -1,4 +1,4 @@
-"""Run the cells of a submission and call the named functions: the same code in the sandbox and in the mutation tests."""
+"""Run a submission's cells and call the named functions: the same code in the sandbox and in the mutation tests."""
 
 import ast
 import contextlib
@@ -9,8 +9,8 @@ import threading
 import types
 import warnings
 
-from scan import parse
-from wire import pack, unpack
+from .scan import parse
+from .wire import pack, unpack
 
 STATEMENT_SECONDS = 10  # a top-level statement of the student's; defining functions takes none
 MESSAGE = 300  # characters of an error message that are passed on
@@ -38,7 +38,7 @@ def _refusal(name):
 
 
 def _members(dotted):
-    """``(owner, attribute, value)`` of everything that ``dotted`` names: one function, or all that a package defines."""
+    """``(owner, attribute, value)`` of all that ``dotted`` names: one function, or what a package defines."""
     parent, _, last = dotted.rpartition(".")
     try:
         owner = importlib.import_module(parent)
@@ -72,7 +72,7 @@ def without(forbidden):
             setattr(place, key, old)
 
 
-# --- running -----------------------------------------------------------------------------------------------------------
+# --- running ---------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Execute a notebook's cells in this sandbox and pass each cell's outputs on: nothing else leaves, and nothing is trusted."""
+"""Execute a notebook's cells in this sandbox and pass each cell's outputs on; nothing that comes out is trusted."""
 
 import ctypes
 import os
@@ -6,13 +6,12 @@ import resource
 import sys
 import warnings
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import nbformat
+from jupyter_core.utils import run_sync
+from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-import nbformat  # noqa: E402
-from nbclient import NotebookClient  # noqa: E402
-from jupyter_core.utils import run_sync  # noqa: E402
-from nbclient.exceptions import CellTimeoutError, DeadKernelError  # noqa: E402
-from wire import MAX_FRAME, Frames, dump, load  # noqa: E402
+from .wire import MAX_FRAME, Frames, dump, load
 
 
 def _say(fd, message):
@@ -75,7 +74,3 @@ def main():
     with client.setup_kernel():
         _execute(client, fd)
         _say(fd, {"end": True})
-
-
-if __name__ == "__main__":
-    main()

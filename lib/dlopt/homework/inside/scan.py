@@ -9,7 +9,8 @@ import re
 REFLECTION = {"eval", "exec", "compile", "__import__", "globals", "locals", "vars", "open", "setattr", "delattr",
               "get_ipython", "breakpoint", "input"}  # fmt: skip
 MODULES = {"sys", "os", "importlib", "ctypes", "gc", "inspect", "subprocess", "socket", "builtins", "pickle", "marshal",
-           "types", "threading", "multiprocessing", "signal", "atexit", "IPython", "runpy", "codeop", "pkgutil"}  # fmt: skip
+           "types",
+           "threading", "multiprocessing", "signal", "atexit", "IPython", "runpy", "codeop", "pkgutil"}  # fmt: skip
 
 
 def parse(source):
@@ -94,7 +95,7 @@ def forbidden_names(statements, functions, forbidden):
 
 
 def hidden_calls(statements):
-    """Uses of reflection, of the system or of dunder attributes anywhere: sorted ``(what, line)``, for a human to look at."""
+    """Uses of reflection, the system or dunder attributes anywhere: sorted ``(what, line)``, for a human to look at."""
     hits = set()
     for node in (n for s in statements for n in ast.walk(s)):
         if isinstance(node, ast.Name) and node.id in REFLECTION:
@@ -128,7 +129,8 @@ def scan(cells, tasks):
         tasks: list of ``{"name", "functions", "forbidden"}``.
 
     Returns:
-        ``{"syntax": [[cell, line, message]], "hidden": [[what, cell, line]], "forbidden": {task: [[name, cell, line]]}}``.
+        ``{"syntax": [[cell, line, message]], "hidden": [[what, cell, line]],
+        "forbidden": {task: [[name, cell, line]]}}``.
     """
     statements, syntax = [], []
     for index, source in enumerate(cells):

@@ -24,7 +24,7 @@ def _pack_array(x):
 
 
 def pack(value, depth=0):
-    """Return ``value`` as plain JSON data; what is neither a number, text, container nor array becomes its type's name."""
+    """``value`` as plain JSON data; what is neither number, text, container nor array becomes its type's name."""
     if depth > MAX_DEPTH:
         return {"__other__": "nested too deeply"}
     if value is None or isinstance(value, (bool, str)):

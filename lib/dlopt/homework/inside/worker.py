@@ -14,12 +14,11 @@ import signal
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import torch
 
-import torch  # noqa: E402
-from play import define, run_task  # noqa: E402
-from scan import scan  # noqa: E402
-from wire import MAX_FRAME, Frames, dump, load  # noqa: E402
+from .play import define, run_task
+from .scan import scan
+from .wire import MAX_FRAME, Frames, dump, load
 
 PR_SET_DUMPABLE, PR_SET_PDEATHSIG = 4, 1
 
@@ -139,7 +138,3 @@ def main():
                 _write(outgoing, {"scan": scan(cells, job["tasks"])})
             else:
                 _write(outgoing, {"end": _run(job | {"cells": cells}, drivers, incoming, outgoing)})
-
-
-if __name__ == "__main__":
-    main()
