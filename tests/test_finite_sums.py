@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from dlopt.finite_sums import SoftmaxRegression, descend, first_below, steps_to_levels, stochastic_descend
+from dlopt.finite_sums import SoftmaxRegression, descend, first_below, steps_to_levels, stochastic_descend, tuned_steps
 from dlopt.scale import generator
 
 
@@ -96,3 +96,17 @@ def test_steps_to_levels_looks_only_as_often_as_asked(problem):
     level = (np.log(3) + problem.minimum()[1]) / 2
     found = steps_to_levels(problem, [level], lr=[0.05], batch_size=5, seeds=[0], limit=1000, checks=10)
     assert np.isfinite(found[0, 0, 0]) and found[0, 0, 0] % 100 == 0
+
+
+def test_tuned_steps_counts_the_best_factor_on_fresh_seeds(problem):
+    low = problem.minimum()[1]
+    levels, factors = [low + share * (np.log(3) - low) for share in (0.6, 0.3)], [1e-3, 0.2, 1e3]
+    settings = dict(factors=factors, tuning_seeds=[0, 1], budget=2000, least=50)
+    steps, chosen = tuned_steps(problem, levels, [4, 30], seeds=[5, 6], **settings)
+    assert steps.shape == (2, 2, 2) and chosen.shape == (2, 2)
+    assert (chosen == 0.2).all()
+    lr = [chosen[1, 0] / problem.smoothness]
+    again = steps_to_levels(problem, levels, lr=lr, batch_size=4, seeds=[5, 6], limit=500)
+    np.testing.assert_array_equal(steps[1, 0], again[1, 0])
+    with pytest.raises(ValueError, match=r"must be disjoint, both hold \[1\]"):
+        tuned_steps(problem, levels, [4], seeds=[1, 2], **settings)

@@ -5,6 +5,8 @@ import torch
 from dlopt import losses
 from dlopt.models import mlp
 from dlopt.noise import (
+    bias_ratio,
+    error_curve,
     expected_error,
     gradient_noise,
     minibatch_error,
@@ -99,3 +101,24 @@ def test_bad_arguments_are_refused(problem):
         two_batch_noise_scale([1.0], [1.0], 4, 4)
     with pytest.raises(ValueError, match="number of examples must be a whole number >= 2, got 1"):
         gradient_noise(torch.ones(1, 3))
+
+
+def test_error_curve_is_in_units_of_the_trace_and_follows_the_theorem():
+    g = 7.0 * torch.randn(40, 3, dtype=torch.float64, generator=generator(8))
+    sizes = [1, 5, 39]
+    for replacement in (True, False):
+        found = error_curve(g, sizes, draws=4000, seed=0, replacement=replacement)
+        assert found == pytest.approx([expected_error(1, B, 40, replacement) for B in sizes], rel=0.08)
+    assert error_curve(g, sizes, draws=5, seed=0) == error_curve(g, sizes, draws=5, seed=0)
+    assert error_curve(g, sizes, draws=5, seed=0) != error_curve(g, sizes, draws=5, seed=1)
+
+
+def test_a_biased_sampler_is_caught_and_a_fair_one_is_not():
+    g = torch.randn(60, 4, dtype=torch.float64, generator=generator(9))
+    source = generator(10)
+    fair = [torch.randperm(60, generator=source)[:6] for _ in range(2000)]
+    half = [torch.randperm(30, generator=source)[:6] for _ in range(2000)]
+    assert bias_ratio(g, fair) < 4
+    assert bias_ratio(g, half) > 30
+    with pytest.raises(ValueError, match="at least two batches to show, got 1"):
+        bias_ratio(g, fair[:1])

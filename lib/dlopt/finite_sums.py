@@ -164,3 +164,36 @@ def steps_to_levels(problem, levels, *, lr, batch_size, seeds, limit, checks=200
             if np.isfinite(found).all():
                 break
     return found
+
+
+def tuned_steps(problem, levels, batch_sizes, *, factors, tuning_seeds, seeds, budget, least=200):
+    """Steps to given levels with the step size tuned for every batch size and level.
+
+    The rate with the fewest steps on ``tuning_seeds`` (mean; infinite if a run fails) is counted on ``seeds``.
+
+    Args:
+        problem, levels: as in :func:`steps_to_levels`.
+        batch_sizes: [K].
+        factors: step sizes in units of 1/L, [G].
+        tuning_seeds, seeds: two disjoint lists of seeds.
+        budget: examples after which a run gives up (but not before ``least`` steps).
+        least: see ``budget``.
+
+    Returns:
+        The steps [V, K, S] and the chosen factors [V, K].
+
+    Raises:
+        ValueError: the two lists of seeds overlap.
+    """
+    if shared := set(tuning_seeds) & set(seeds):
+        raise ValueError(f"tuning_seeds and seeds must be disjoint, both hold {sorted(shared)}")
+    steps = np.full((len(levels), len(batch_sizes), len(seeds)), np.inf)
+    chosen, factors = np.zeros(steps.shape[:2]), np.asarray(factors, dtype=float)
+    for j, size in enumerate(batch_sizes):
+        settings = {"batch_size": size, "limit": max(least, budget // size)}
+        tuning = steps_to_levels(problem, levels, lr=factors / problem.smoothness, seeds=tuning_seeds, **settings)
+        chosen[:, j] = factors[tuning.mean(2).argmin(1)]
+        for factor in set(chosen[:, j]):
+            found = steps_to_levels(problem, levels, lr=[factor / problem.smoothness], seeds=seeds, **settings)[:, 0]
+            steps[chosen[:, j] == factor, j] = found[chosen[:, j] == factor]
+    return steps, chosen

@@ -6,6 +6,7 @@ import torch
 from torch.func import functional_call, grad, vmap
 
 from dlopt.checks import positive, whole
+from dlopt.scale import generator
 
 
 def per_example_gradients(model, loss, x, y):
@@ -91,6 +92,49 @@ def minibatch_error(gradients, batch_size, *, draws, generator, replacement=Fals
             chosen = torch.randperm(n, generator=generator, device=gradients.device)[:batch_size]
         errors.append((gradients[chosen].mean(0) - mean).square().sum())
     return torch.stack(errors)
+
+
+def error_curve(gradients, batch_sizes, *, draws, seed, replacement=False):
+    r"""Mean squared error of minibatch gradients in units of :math:`\mathrm{tr}\,\Sigma`, for several batch sizes.
+
+    Args:
+        gradients, draws, replacement: as in :func:`minibatch_error`.
+        batch_sizes: [K].
+        seed: of the draws; every size has its own stream.
+
+    Returns:
+        List of K numbers; :func:`expected_error` with ``trace=1`` is their expectation.
+    """
+    trace = gradient_noise(gradients).trace
+    sources = [generator(seed * 100_003 + size, gradients.device) for size in batch_sizes]
+    settings = {"draws": draws, "replacement": replacement}
+    return [
+        minibatch_error(gradients, size, generator=source, **settings).mean().item() / trace
+        for size, source in zip(batch_sizes, sources)
+    ]
+
+
+def bias_ratio(gradients, batches):
+    r"""Does a sampler's gradient have a bias? The squared error of its average over that of unbiased subsets.
+
+    The average of n unbiased minibatch gradients has the n-th part of the squared error of one; a bias stays. The
+    expectation is 1 for independent uniform subsets without replacement and grows like n for a biased sampler.
+
+    Args:
+        gradients: per-example gradients, [N, P].
+        batches: n index tensors of equal length B < N, as the sampler drew them.
+
+    Returns:
+        The ratio.
+
+    Raises:
+        ValueError: fewer than two batches.
+    """
+    if len(batches) < 2:
+        raise ValueError(f"a bias needs at least two batches to show, got {len(batches)}")
+    average = torch.stack([gradients[index].mean(0) for index in batches]).mean(0)
+    chance = expected_error(gradient_noise(gradients).trace, len(batches[0]), len(gradients)) / len(batches)
+    return (average - gradients.mean(0)).square().sum().item() / chance
 
 
 def expected_error(trace, batch_size, n, replacement=False):
