@@ -158,3 +158,13 @@ def test_an_image_without_figure_metadata_is_found():
 def test_mathematics_code_and_options_are_not_words():
     formula_is_a_word = "One two $x + y$ three.\n\n$$ a = b $$ (eq)"
     assert words(formula_is_a_word + "\n\n```python\nx = 1\n```\n\n:::{note}\n:label: x\n") == 3 + 1 + 1
+
+
+def test_a_reference_page_needs_none_of_a_chapters_parts_but_keeps_the_other_rules(tmp_path):
+    notebook = good()
+    del notebook.cells[2:]
+    assert any("lacks a summary" in fault for fault in found(tmp_path, notebook))
+    notebook.metadata["dlopt"] = {"reference": True}
+    assert not any("lacks" in fault for fault in found(tmp_path, notebook))
+    notebook.cells[1].source = "x = 1"
+    assert any("must be the imports" in fault for fault in found(tmp_path, notebook))

@@ -192,6 +192,8 @@ def _blank_after_options(rows, i):
 
 
 def _needed(notebook, code, prose):
+    if notebook.metadata.get("dlopt", {}).get("reference"):  # a page to look things up in, not a chapter
+        return
     text = "\n\n".join(cell.source for _, cell in prose)
     yield from (f"the notebook lacks {what}" for pattern, what in NEEDED.items() if not re.search(pattern, text))
     if not any(_is_claim(node) for _, cell in code for node in ast.walk(_tree(cell))):
