@@ -11,7 +11,7 @@ from dlopt.checks import non_negative, one_of, whole
 from dlopt.device import device as find_device
 from dlopt.device import synchronize
 from dlopt.ensemble.forward import BatchedModel, per_member
-from dlopt.ensemble.memory import check_fits, members_at_once
+from dlopt.ensemble.memory import check_fits, keep_heap, members_at_once
 from dlopt.ensemble.rule_engine import RuleEngine
 from dlopt.rules import RULES
 from dlopt.training.batches import Batches
@@ -199,6 +199,7 @@ class Session:
         first = self.batches(self.ensemble.batch_seeds[0])
         total = whole("steps", steps, low=0) if epochs is None else first.steps(epochs)
         self._probe(first)
+        keep_heap()
         K = self.ensemble.K
         size = members_at_once(self.ensemble.network, self.ensemble.rule, self.x[:1], first.batch_size, chunk)
         factors = self.factors(total)

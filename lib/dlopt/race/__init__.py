@@ -1,0 +1,6 @@
+"""Fair comparison of update rules: equal budgets, chosen on validation, fresh seeds, paired intervals, ties as ties."""
+
+from dlopt.race.protocol import Entry, race
+from dlopt.race.result import EntryResult, RaceResult
+
+__all__ = ["Entry", "EntryResult", "RaceResult", "race"]
