@@ -129,19 +129,18 @@ class FunctionalKernel(Kernel):
 
     def __init__(self, recorded, mode):
         self.hyper = recorded.scalars[1:]
-        self._scalars, vectors = split_functional(recorded)
+        self._scalars, self._vectors = split_functional(recorded)
         self.on_device = mode in ("capturable", "captured")
+        if mode in ("compiled", "captured"):  # the generated function: its code is its own, so no recompile limit is shared
+            self._vectors = torch.compile(self._vectors, dynamic=True, fullgraph=True)
 
-        def run(theta, g, states, coefficients):
-            if theta.dtype in HALF:
-                wide = theta.float()
-                vectors(wide, g.float(), *states, coefficients)
-                theta.copy_(wide)
-            else:
-                vectors(theta, g, *states, coefficients)
-
-        compiled = mode in ("compiled", "captured")
-        self.run = torch.compile(run, dynamic=True, fullgraph=True) if compiled else run
+    def run(self, theta, g, states, coefficients):
+        if theta.dtype not in HALF:
+            self._vectors(theta, g, *states, coefficients)
+            return
+        wide = theta.float()
+        self._vectors(wide, g.float(), *states, coefficients)
+        theta.copy_(wide)
 
     def coefficients(self, *numbers):
         values, new = self._scalars(*numbers)

@@ -12,7 +12,7 @@ import torch
 from dlopt.optimizers.kernels import CHUNK
 from dlopt.rules.contract import state_names
 
-PACK_BELOW = {"cpu": 32_768, "cuda": 4_194_304}
+PACK_BELOW = {"cpu": 65_536, "cuda": 4_194_304}
 """Number of elements from which on a parameter stays where it is; on a GPU, starting a kernel costs more."""
 
 
