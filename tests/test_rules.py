@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from dlopt import rules
 from dlopt.rules import RULES, check_hyperparameters, hyperparameters, initial_state, rule, state_names, where
 from dlopt.rules.errata import adadelta_printed
@@ -116,7 +115,8 @@ def test_rule_equals_torch_over_200_steps_in_float32(name, problem):
 @pytest.mark.parametrize(
     "name, make, hyper",
     [
-        ("adam", lambda p: torch.optim.Adam(p, 0.1, (0.5, 0.8), 1e-3), {"lr": 0.1, "beta1": 0.5, "beta2": 0.8, "eps": 1e-3}),
+        ("adam", lambda p: torch.optim.Adam(p, 0.1, (0.5, 0.8)), {"lr": 0.1, "beta1": 0.5, "beta2": 0.8}),
+        ("adam", lambda p: torch.optim.Adam(p, eps=1e-2), {"eps": 1e-2}),
         ("rmsprop", lambda p: torch.optim.RMSprop(p, 0.1, 0.9, 1e-2), {"lr": 0.1, "rho": 0.9, "eps": 1e-2}),
         ("radam", lambda p: torch.optim.RAdam(p, 0.1, (0.8, 0.99)), {"lr": 0.1, "beta1": 0.8, "beta2": 0.99}),
         ("nesterov", lambda p: SGD(p, 0.03, 0.5, nesterov=True), {"lr": 0.03, "mu": 0.5}),
@@ -219,7 +219,8 @@ def test_every_rule_of_the_library_is_compared_with_something():
 
 
 def test_the_rate_inside_or_outside_gives_the_same_iterates_at_a_constant_rate():
-    paths = [run(RULES[n], logistic) for n in ("momentum", "momentum_velocity", "momentum_displacement", "momentum_descent")]
+    forms = ("momentum", "momentum_velocity", "momentum_displacement", "momentum_descent")
+    paths = [run(RULES[name], logistic) for name in forms]
     for path in paths[1:]:
         assert (path - paths[0]).abs().max() < 1e-13
 

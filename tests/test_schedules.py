@@ -2,11 +2,9 @@
 
 import inspect
 import math
-import warnings
 
 import pytest
 import torch
-
 from dlopt import schedules
 
 L = torch.optim.lr_scheduler
@@ -104,7 +102,7 @@ def test_sutskever_momentum_has_the_published_values():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: schedules.cosine(10, warmup=10), "warmup must be shorter than the run, got 10 of 10 steps; shorten it"),
+        (lambda: schedules.cosine(10, warmup=10), "warmup must be shorter than the run, got 10 of 10 steps"),
         (lambda: schedules.cosine(10, warmup=-1), "warmup must be a whole number >= 0, got -1"),
         (lambda: schedules.cosine(0), "total must be a whole number >= 1, got 0"),
         (lambda: schedules.cosine(10, floor=2.0), r"floor must be in \[0, 1\], got 2.0"),

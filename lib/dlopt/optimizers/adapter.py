@@ -76,7 +76,7 @@ class Optimizer(torch.optim.Optimizer):
         names = [name for name in (*hyperparameters(rule), "betas", "momentum") if name in group]
         given = {name: group.pop(name) for name in names}
         if rule is self.rule:
-            given = {**{name: self.defaults[name] for name in _to_group(rule, {}) if name not in given}, **given}
+            given = {**_from_group(rule, self.defaults, False), **_from_group(rule, self.defaults, True), **given}
         super().add_param_group({**group, **_to_group(rule, given)})
         try:
             self._bind(len(self.param_groups) - 1)

@@ -131,7 +131,7 @@ class FunctionalKernel(Kernel):
         self.hyper = recorded.scalars[1:]
         self._scalars, self._vectors = split_functional(recorded)
         self.on_device = mode in ("capturable", "captured")
-        if mode in ("compiled", "captured"):  # the generated function: its code is its own, so no recompile limit is shared
+        if mode in ("compiled", "captured"):  # each generated function is code of its own: no recompile limit is shared
             self._vectors = torch.compile(self._vectors, dynamic=True, fullgraph=True)
 
     def run(self, theta, g, states, coefficients):

@@ -2,8 +2,8 @@
 
 A rule is called once with symbols in place of numbers (``torch.fx``), wrapped in what the engine adds to it (weight
 decay, sign). The recorded graph is then split in two: the *scalar part*, such as ``1 - beta1**t``, is evaluated once a
-step on plain numbers; the *vector part* receives the results as coefficients and runs over the parameters. Nothing about
-a particular rule is written down here, so a reader's own rule gains the same speed.
+step on plain numbers; the *vector part* receives the results as coefficients and runs over the parameters. Nothing of a
+particular rule is written down here, so a reader's own rule gains the same speed.
 """
 
 import operator
