@@ -163,11 +163,11 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_the_box_says_in_words_what_the_claim_says(verdict):
-    made = claim("E11", verdict, unit="points", note="a < b & c", **GOOD)
+    made = claim("E11", verdict, unit="points", note="a <b> &amp; c", **GOOD)
     bundle = made._repr_mimebundle_()
     shown = Tags(bundle["text/html"]).text
     for text in (shown, bundle["text/plain"]):
-        assert f"E11: {verdict}" in text and "0.25 [0.20, 0.30] points, n = 5" in text and "a < b & c" in text
+        assert f"E11: {verdict}" in text and "0.25 [0.20, 0.30] points, n = 5" in text and "a <b> &amp; c" in text
     assert ITEMS["E11"].correction in shown and "sources A, B" in shown
     assert bundle[MIME] == made.to_json()
 

@@ -1,5 +1,6 @@
 """Figures: one look, safe colors, nothing shown or trained, and the same bytes for the same figure."""
 
+import io
 import warnings
 
 import matplotlib
@@ -10,6 +11,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
 
 matplotlib.use("agg")
 
@@ -197,6 +199,15 @@ def test_few_points_are_svg_and_many_are_png_whatever_draws_them():
 def test_the_same_figure_is_the_same_bytes(kind):
     first, again = (output.render(plotting.curves(np.arange(30), RUNS, ["a", "b", "c"]).figure, kind) for _ in range(2))
     assert first == again and b"<dc:date>" not in first and b"Matplotlib v" not in first
+
+
+def test_a_png_keeps_the_colors_of_the_palette():
+    ax = plotting.curves(np.arange(30), {name: np.full((2, 30), i) for i, name in enumerate("abcde")})
+    with Image.open(io.BytesIO(output.render(ax.figure, "png"))) as picture:
+        found = np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)
+    for color in list(plotting.PALETTE.values())[:5]:
+        wanted = np.array([int(color[i: i + 2], 16) for i in (1, 3, 5)])
+        assert np.abs(found.astype(int) - wanted).max(axis=1).min() <= 6
 
 
 def test_a_kernel_shows_svg_or_png_by_the_rule_even_in_its_first_cell():

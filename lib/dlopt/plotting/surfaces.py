@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from matplotlib.patheffects import withStroke
 
 from dlopt.plotting.lines import as_array
 from dlopt.plotting.style import axes, color, line_style
@@ -75,7 +76,8 @@ def label_path(ax, points, label, ink):
     inside = (points[:, 0] >= left) & (points[:, 0] <= right) & (points[:, 1] >= bottom) & (points[:, 1] <= top)
     if inside.any():
         last = points[np.flatnonzero(inside)[-1]]
-        ax.annotate(label, last, (6, 6), textcoords="offset points", color=ink, fontsize=9)
+        ax.annotate(label, last, (6, 6), textcoords="offset points", color=ink, fontsize=9,
+                    path_effects=[withStroke(linewidth=3, foreground="white")])
     return ax
 
 

@@ -63,20 +63,21 @@ def spectrum(eigenvalues, ax=None, *, xlabel="eigenvalue", linthresh=1e-3):
             ax.vlines(part, -i - 0.35, -i + 0.35, color=ink, linewidth=0.9, alpha=0.75, rasterized=part.size > 500)
     ax.axvline(0, color="#555555", linewidth=0.8)
     ax.set_xscale("symlog", linthresh=linthresh)
-    ax.set_xticks(_signed_decades(ax.get_xlim(), linthresh))
+    inches = ax.get_position().width * ax.figure.get_figwidth()
+    ax.set_xticks(_signed_decades(ax.get_xlim(), linthresh, each=3 if inches > 3.2 else 1))
     ax.set_yticks([-i for i in range(len(rows))], list(rows))
     ax.grid(axis="y", visible=False)
     ax.set(xlabel=xlabel)
     return ax
 
 
-def _signed_decades(limits, linthresh):
-    """Zero and at most three powers of ten on either side of it, within the limits."""
+def _signed_decades(limits, linthresh, each):
+    """Zero and at most ``each`` powers of ten on either side of it, within the limits."""
     first = math.ceil(math.log10(linthresh))
 
     def side(limit):
         powers = list(range(first, math.floor(math.log10(limit)) + 1)) if limit >= 10**first else []
-        return [10.0**p for p in powers[:: -max(1, math.ceil(len(powers) / 3))]]
+        return [10.0**p for p in powers[:: -max(1, math.ceil(len(powers) / each))]]
 
     return sorted([-x for x in side(-limits[0])] + [0.0] + side(limits[1]))
 
