@@ -1,4 +1,4 @@
-"""What the student and the instructor see in JupyterLab: nbgrader's validate button, and formgrader on our gradebook."""
+"""What is seen in JupyterLab: nbgrader's validate button by students, formgrader on our gradebook by instructors."""
 
 import contextlib
 import json
@@ -31,8 +31,9 @@ def jupyterlab(folder):
     bin_ = Path(sys.executable).parent
     env = os.environ | {"HOME": str(home), "PATH": f"{bin_}:{os.environ['PATH']}", "PYTHONWARNINGS": "ignore"}
     env = {k: v for k, v in env.items() if not k.startswith("JUPYTER_")}
-    command = [str(bin_ / "jupyter-lab"), "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0",
-               f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--LabApp.news_url=",
+    command = [str(bin_ / "jupyter-lab"), "--no-browser", "--allow-root", f"--port={port}",
+               "--ServerApp.port_retries=0", "--LabApp.news_url=",
+               f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
                "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
     with (folder / "jupyter.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)

@@ -293,7 +293,8 @@ def crossings(rng, low, high):
 # --- the tasks -------------------------------------------------------------------------------------------------------
 
 EIGEN = ("torch.linalg.eig", "torch.linalg.eigh", "torch.linalg.eigvals", "torch.linalg.eigvalsh", "torch.linalg.svd",
-         "torch.linalg.svdvals", "torch.svd", "torch.lobpcg", "torch.svd_lowrank", "numpy.linalg", "scipy.linalg",
+         "torch.linalg.svdvals",
+         "torch.Tensor.svd", "torch.svd", "torch.lobpcg", "torch.svd_lowrank", "numpy.linalg", "scipy.linalg",
          "scipy.sparse.linalg")  # fmt: skip
 HESSIANS = ("torch.autograd.functional", "torch.func.hessian", "torch.func.jacrev", "torch.func.jacfwd")
 CLIPPING = ("torch.nn.utils.clip_grad_norm_", "torch.nn.utils.clip_grad_norm", "torch.nn.utils.clip_grad",

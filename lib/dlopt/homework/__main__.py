@@ -138,7 +138,7 @@ def main(argv=None):
 
     try:
         return COMMANDS[args.command](place.find(args.course, args.sources), args)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

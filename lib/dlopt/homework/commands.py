@@ -182,7 +182,7 @@ def feedback_class(course, topic, *, students=None):
             reason = html.escape(known.get("reason") or "it was not graded yet")
             write(
                 page,
-                f"<!doctype html><meta charset=utf-8><title>{topic}</title><p>Your submission was not graded: {reason}.",
+                f"<!doctype html><meta charset=utf-8><title>{topic}</title><p>Your work was not graded: {reason}.",
             )
             made[student] = page
     _zip_feedback(course, topic, status, made)

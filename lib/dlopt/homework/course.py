@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import tomllib
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,7 +150,7 @@ def late_share(seconds, settings):
 
 def slug(name):
     """A student id that nbgrader, file systems and globs agree on."""
-    return re.sub(r"[^\w.@-]+", "_", name, flags=re.ASCII).strip("._") or "unnamed"
+    return re.sub(r"[^\w.@-]+", "_", unicodedata.normalize("NFC", name)).strip("._") or "unnamed"
 
 
 def utc(when):

@@ -76,28 +76,32 @@ class Sandboxed:
             self._start()
         messages = []
         try:
-            self._exchange(job, job["seconds_total"] + 5, "end", messages)
+            quiet = max(job["cell_seconds"], job["seconds"] + 1) + 3
+            self._exchange(job, job["seconds_total"] + 5, "end", messages, quiet)
             return messages[:-1], str(messages[-1]["end"])
         except Dead as error:
             self.close()
             return messages, str(error)
 
-    def _exchange(self, message, seconds, last, messages=None):
+    def _exchange(self, message, seconds, last, messages=None, quiet=float("inf")):
         messages, end = [] if messages is None else messages, time.monotonic() + seconds
+        silent = time.monotonic() + quiet  # the worker reports sooner than this, unless it was stopped
         todo, inward, outward = dump(message), self.child.stdin.fileno(), self.child.stdout.fileno()
         with selectors.DefaultSelector() as ready:
             ready.register(outward, selectors.EVENT_READ)
             ready.register(inward, selectors.EVENT_WRITE)
             while True:
-                if (left := end - time.monotonic()) <= 0:
+                if (left := min(end, silent) - time.monotonic()) <= 0:
                     raise Dead("timeout")
                 for key, _ in ready.select(min(left, 0.5)):
                     if key.fd == inward:
                         todo = self._send(inward, todo)
                         if not todo:
                             ready.unregister(inward)
-                    elif self._receive(outward, messages, last):
+                        continue
+                    if self._receive(outward, messages, last):
                         return messages
+                    silent = time.monotonic() + quiet
 
     def _send(self, fd, data):
         try:
@@ -187,33 +191,37 @@ def _grade_task(task, looked, random_for, transport, state):
 
 def _run_requirements(task, results, random_for, transport, state):
     cases = [r.cases(random_for(f"{task.cell}/{i}")) for i, r in enumerate(task.requirements)]
-    open_ones, failures = list(range(len(cases))), 0
-    while open_ones:
+    waiting, failures = list(range(len(cases))), 0
+    while waiting:
         if time.monotonic() > state["end"]:
-            return _give_up(results, open_ones, f"not run: this submission had used up its {MOST_SECONDS} s")
-        flat = [(i, case) for i in open_ones for case in cases[i]]
+            return _give_up(results, waiting, f"not run: this submission had used up its {MOST_SECONDS} s")
+        if failures >= MOST_FAILURES:
+            return _give_up(results, waiting, f"not run: {failures} calls of this task had already been stopped")
+        flat = [(i, case) for i in waiting for case in cases[i]]
         messages, reason = transport.run(_job(task, [case for _, case in flat], state["skip"]))
         answers, running = _sort_messages(messages, len(flat), state)
-        if reason and running is None:  # the cells themselves did not come through
-            last = next((m["at"] for m in reversed(messages) if _is_place(m.get("at"))), None)
-            fault = f"your cells {_why(reason, CELL_SECONDS)} while they were run"
-            failures += 1
-            if last is None or failures > MOST_FAILURES:
-                return _give_up(results, open_ones, fault)
-            state["skip"].append(last)
-            state["notes"].append(f"{_cell(state, last[0])}: a statement {_why(reason, CELL_SECONDS)}; it was left out")
+        failures += bool(reason)
+        if reason and running is None and _skip_statement(messages, reason, state):
             continue
-        stuck = flat[running][0] if reason else None
-        for i in open_ones:
+        stuck = flat[running or 0][0] if reason else None
+        for i in waiting:
             if i == stuck:
                 results[i]["message"] = f"{_names(task)} {_why(reason, task.seconds)}"
             elif not reason or i < stuck:
-                numbers = [k for k, (j, _) in enumerate(flat) if j == i]
-                _judge(task, task.requirements[i], [(flat[k][1], answers.get(k)) for k in numbers], results[i], state)
-        open_ones = [i for i in open_ones if reason and i > stuck]
-        failures += bool(reason)
-        if failures >= MOST_FAILURES and open_ones:
-            return _give_up(results, open_ones, f"not run: {failures} calls of this task had already been stopped")
+                answered = [(case, answers.get(k)) for k, (j, case) in enumerate(flat) if j == i]
+                _judge(task, task.requirements[i], answered, results[i], state)
+        waiting = [i for i in waiting if reason and i > stuck]
+    return None
+
+
+def _skip_statement(messages, reason, state):
+    """Leave out the top-level statement at which the cells stopped; False if it is not known or already left out."""
+    last = next((m["at"] for m in reversed(messages) if _is_place(m.get("at"))), None)
+    if last is None or last in state["skip"]:
+        return False
+    state["skip"].append(last)
+    state["notes"].append(f"{_cell(state, last[0])}: a statement {_why(reason, CELL_SECONDS)}; it was left out")
+    return True
 
 
 def _give_up(results, numbers, message):

@@ -82,18 +82,20 @@ def _opened(file):
 
 
 def _owner(path, topic, strip):
-    """``(key of the LMS or folder, student id)`` of a file, or None where nothing tells whose it is."""
+    """``(key of the LMS or folder, student id, identity)`` of a file, or None where nothing tells whose it is."""
     for part in path.parts[:-1]:
         if found := MOODLE.match(part):
-            return part, slug(f"{found['name']}_{found['id']}")
-    if len(path.parts) == 1 and (found := CANVAS.match(path.name)):
-        return f"{found['name']}_{found['id']}", slug(f"{found['name']}_{found['id']}")
+            student = slug(f"{found['name']}_{found['id']}")
+            return part, student, student
+    if len(path.parts) <= 2 and (found := CANVAS.match(path.name)):
+        student = slug(f"{found['name']}_{found['id']}")
+        return f"{found['name']}_{found['id']}", student, student
     parts = path.parts[strip:]
     if len(parts) > 1:
-        return parts[0], slug(parts[0])
+        return parts[0], slug(parts[0]), parts[0]
     stem = re.sub(rf"(?i)[-_. ]*{re.escape(topic)}[-_. ]*", "", path.stem)
     stem = re.sub(r"[-_ ]*\(?\d{1,2}\)?$", "", stem) if stem != path.stem else stem
-    return (stem, slug(stem)) if stem else None
+    return (stem, slug(stem), stem) if stem else None
 
 
 def _common(found, topic):
@@ -118,13 +120,15 @@ def roster(path):
 def group(found, topic, known=None):
     """Files by student: ``{student: (key, [files])}`` and the paths of files that belong to nobody."""
     strip = _common(found, topic) if found else 0
-    owned, nobody = defaultdict(lambda: ["", []]), []
+    owned, nobody, identities = defaultdict(lambda: ["", []]), [], {}
     for f in found:
         owner = _owner(f.path, topic, strip)
         if owner is None:
             nobody.append(str(f.path))
             continue
-        key, student = owner
+        key, student, identity = owner
+        if identities.setdefault(student, identity) != identity:  # two names that look alike once cleaned
+            student = f"{student}-{hashlib.sha256(identity.encode()).hexdigest()[:4]}"
         number = re.search(r"_(\d+)$", student)
         row = (known or {}).get(student) or (known or {}).get(slug(key)) or (number and (known or {}).get(number[1]))
         student = row["student_id"] if row else student
@@ -176,6 +180,8 @@ def check(course, topic, student, candidates, when=None):
     release = nbformat.read(course.release(topic), as_version=4)
     try:
         best, notes = choose(candidates, topic)
+        if best.size > repair.MAX_BYTES:
+            raise repair.Unreadable(f"the file has {best.size / 2**20:.0f} MB, more than {repair.MAX_BYTES // 2**20}")
         data = best.read()
         cells, more = repair.parse(data)
     except repair.Unreadable as error:

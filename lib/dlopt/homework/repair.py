@@ -5,9 +5,9 @@ only the sources of answers and of additional cells are taken over. So an edited
 copied cell cannot do harm, and what was repaired is told.
 """
 
-import ast
 import copy
 import json
+import re
 import uuid
 
 import nbformat
@@ -75,12 +75,8 @@ def _cell(raw):
 
 
 def defined(source):
-    """Names of the functions that a cell defines at top level; empty if it does not parse."""
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {line.split("(")[0][4:].strip() for line in source.splitlines() if line.startswith("def ")}
-    return {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    """Names of the functions that a cell defines at top level; read without a parser, which hostile text may break."""
+    return set(re.findall(r"^(?:async\s+)?def\s+(\w+)", source, flags=re.M))
 
 
 def grade_id(cell):
@@ -186,9 +182,11 @@ def _assemble(release, cells, taken, extras):
     place = {id_: i for id_, i in taken.items()}
     anchor_of_source = {c.source.strip(): k for k, c in enumerate(release.cells)}
     anchor_of_cell = {i: k for k, c in enumerate(release.cells) for i in [place.get(grade_id(c))] if i is not None}
+    anchor_of_id = {grade_id(c): k for k, c in enumerate(release.cells) if not _is(c, "solution")}
     after, last = {}, -1
-    for i, (_, _, source) in enumerate(cells):
+    for i, (_, gid, source) in enumerate(cells):
         if i in extras:
+            last = anchor_of_id.get(gid, last) if gid else last  # an edited cell of ours goes below the original
             after.setdefault(last, []).append(i)
         else:
             last = anchor_of_cell.get(i, anchor_of_source.get(source.strip(), last))

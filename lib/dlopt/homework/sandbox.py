@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 INSIDE = Path(__file__).parent / "inside"
 CGROUPS = Path("/sys/fs/cgroup")
 HOME = "/home/student"
+ROOT = "root's processes can only be counted by a cgroup, and none is writable: grade as an ordinary user"
 
 
 class Refused(RuntimeError):
@@ -97,18 +99,28 @@ def remove_groups(groups, patience=2.0):
 
 
 def missing():
-    """Why this machine cannot contain student code, or None if it can."""
-    if not (bwrap := shutil.which("bwrap")):
+    """Why this machine cannot contain student code, or None if it can; tried with the command that grading uses."""
+    if not shutil.which("bwrap"):
         return "bubblewrap is not installed (Debian/Ubuntu: apt install bubblewrap)"
-    probe = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--ro-bind", "/", "/", "true"]
-    run = subprocess.run(probe, capture_output=True, text=True, timeout=20)
-    if run.returncode:
-        return f"bubblewrap cannot make its namespaces here: {run.stderr.strip()[:200]}"
-    groups = make_groups(Limits())
-    remove_groups(groups)
+    _remove_stale()
+    limits = Limits()
+    groups = make_groups(limits)
     if not groups and os.geteuid() == 0:
-        return "root's processes can only be counted by a cgroup, and none is writable: grade as an ordinary user"
-    return None
+        return ROOT
+    try:
+        probe = _bounded(command(["/usr/bin/true"], limits=limits), limits, groups)
+        run = subprocess.run(probe, capture_output=True, text=True, timeout=20)
+    finally:
+        remove_groups(groups)
+    return f"bubblewrap cannot make its namespaces here: {run.stderr.strip()[:200]}" if run.returncode else None
+
+
+def _remove_stale(root=CGROUPS):
+    """Remove the empty groups of a run that was killed; groups in use cannot be removed, so this harms nobody."""
+    places = [root, root / "memory", root / "pids", root / _own_cgroup(), (root / _own_cgroup()).parent]
+    for group in (g for place in places for g in place.glob("dlopt-*")):
+        with contextlib.suppress(OSError):
+            group.rmdir()
 
 
 def _binds(hidden):
@@ -196,6 +208,7 @@ def process(script, *, files=(), hidden=(), limits=None, sandboxed=True):
     if sandboxed:
         argv = command(argv, files=files, hidden=hidden, limits=limits)
     argv = _bounded(argv, limits, groups)
+    folder = tempfile.TemporaryDirectory(prefix="dlopt-")  # where an unsandboxed process starts
     child = subprocess.Popen(
         argv,
         stdin=subprocess.PIPE,
@@ -213,3 +226,4 @@ def process(script, *, files=(), hidden=(), limits=None, sandboxed=True):
             pipe.close()
         child.wait()
         remove_groups(groups)
+        folder.cleanup()

@@ -37,11 +37,20 @@ def _refusal(name):
     return refuse
 
 
+def _resolve(dotted):
+    """The module, or the class in a module, of this name."""
+    try:
+        return importlib.import_module(dotted)
+    except ImportError:
+        parent, _, last = dotted.rpartition(".")
+        return getattr(_resolve(parent), last) if parent else importlib.import_module(dotted)
+
+
 def _members(dotted):
     """``(owner, attribute, value)`` of all that ``dotted`` names: one function, or what a package defines."""
     parent, _, last = dotted.rpartition(".")
     try:
-        owner = importlib.import_module(parent)
+        owner = _resolve(parent)
         found = getattr(owner, last)
     except (ImportError, AttributeError):
         return
