@@ -140,6 +140,7 @@ def axe(page):
     """axe-core's complaints about the page as it stands, with everything that folds unfolded; one sentence each."""
     page.evaluate(OPEN_ALL)
     page.add_style_tag(content="*, *::before, *::after { transition: none !important; animation: none !important; }")
+    page.wait_for_timeout(200)  # scripts that watch sizes have their turn
     options = {"runOnly": {"type": "tag", "values": RULES}, "resultTypes": ["violations"],
                "preload": False}  # axe would fetch style sheets again, some from a wrong address
     violations = Axe().run(page, options=options).response["violations"]

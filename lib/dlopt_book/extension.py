@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
 
 from dlopt_book import cache
 from dlopt_book.book import Book
@@ -18,6 +20,7 @@ DESCRIPTION_LENGTH = 155  # characters that search engines show
 
 
 def setup(app):
+    app.add_directive("chapter-map", ChapterMap)
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _forget_stale_runs)
     app.connect("builder-inited", _release_homework)
@@ -74,6 +77,30 @@ def _finish_build(app, exception):
     for path in book.notebooks():
         cache.adopt(book, path, app.dlopt_keys[book.docname(path)])
     _copy_mathjax(Path(app.outdir) / "_static" / "mathjax")
+
+
+# ---------------------------------------------------------------- landing page
+
+class ChapterMap(SphinxDirective):
+    """``{chapter-map}``: a table of the book's chapters with their questions, in the order of ``_toc.yml``."""
+
+    def run(self):
+        book = Book(Path(self.env.srcdir))
+        rows = ["| chapter | question |", "|---|---|"]
+        for path in book.notebooks():
+            self.env.note_dependency(str(path))
+            notebook = cache.read(path)
+            if not notebook.metadata.get("dlopt", {}).get("reference"):
+                rows.append(f"| {{doc}}`/{book.docname(path)}` | {question(notebook)} |")
+        container = nodes.container()
+        self.state.nested_parse(StringList(rows), self.content_offset, container)
+        return container.children
+
+
+def question(notebook):
+    """What a chapter asks: the first question in bold or italics in its first cell; else nothing."""
+    found = re.search(r"\*{1,2}([^*]+\?)\*{1,2}", notebook.cells[0].source)
+    return " ".join(found[1].split()) if found else ""
 
 
 # ---------------------------------------------------------------- offline
