@@ -164,8 +164,7 @@ def test_a_rule_that_branches_on_t_cannot_be_recorded_and_is_called_as_it_stands
 
 def test_in_place_adam_takes_six_passes_and_one_scratch_vector():
     form = InPlace(trace(rules.adam, {}))
-    calls = [n for n in form.vectors.graph.nodes if n.op == "call_method" or n.kwargs.get("out")]
-    assert len(calls) == 6 and form.n_scratch == 1
+    assert form.n_passes == 6 and form.n_scratch == 1
 
 
 @pytest.mark.parametrize("options", [{"capturable": True}, {"pack_below": 0}])
@@ -175,6 +174,7 @@ def test_other_modes_equal_the_eager_one(name, options):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # torch's own, in its compiler
 @pytest.mark.parametrize("name", ["adam", "radam"])
 def test_compiled_step_equals_the_eager_one(name):
     assert pair(lambda p: Optimizer(p, name), lambda p: Optimizer(p, name, compile=True)) < 1e-13

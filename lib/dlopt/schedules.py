@@ -11,7 +11,6 @@ import math
 import torch
 
 from dlopt.checks import in_closed, in_half_open, one_of, positive, whole
-from dlopt.rules.contract import where
 
 
 def constant():
@@ -45,7 +44,7 @@ def milestones(steps, gamma=0.1):
     positive("gamma", gamma)
     if sorted(set(steps)) != steps:
         raise ValueError(f"milestones must increase, got {steps}")
-    return _schedule(lambda t: gamma ** sum((where(t >= step, 1.0, 0.0) for step in steps), 0.0 * t))
+    return _schedule(lambda t: gamma ** sum((_where(t >= step, 1.0, 0.0) for step in steps), 0.0 * t))
 
 
 def exponential(gamma):
@@ -165,7 +164,7 @@ def wsd(total, warmup=0, decay=0.2, floor=0.0, shape="linear"):
     begin = total - warmup - falling
 
     def factor(t):
-        return 1 - (1 - floor) * _progress(where(t > begin, t - begin, 0 * t), falling) ** power
+        return 1 - (1 - floor) * _progress(_where(t > begin, t - begin, 0 * t), falling) ** power
 
     return with_warmup(_schedule(factor), warmup)
 
@@ -190,8 +189,8 @@ def one_cycle(total, rise=0.3, start=1 / 25, end=1 / 25e4):
 
     def factor(t):
         up = 1 + (start - 1) * _half_cosine(_progress(t, top))
-        down = end + (1 - end) * _half_cosine(_progress(where(t > top, t - top, 0 * t), total - 1 - top))
-        return where(t <= top, up, down)
+        down = end + (1 - end) * _half_cosine(_progress(_where(t > top, t - top, 0 * t), total - 1 - top))
+        return _where(t <= top, up, down)
 
     return _schedule(factor)
 
@@ -206,7 +205,7 @@ def with_warmup(schedule, steps):
     steps = whole("warmup", steps, low=0)
     if not steps:
         return schedule
-    return _schedule(lambda t: where(t < steps, (t + 1) / steps, schedule(where(t < steps, 0 * t, t - steps))))
+    return _schedule(lambda t: _where(t < steps, (t + 1) / steps, schedule(_where(t < steps, 0 * t, t - steps))))
 
 
 def sutskever_momentum(mu_max=0.99, every=250):
@@ -224,7 +223,7 @@ def sutskever_momentum(mu_max=0.99, every=250):
 
     def mu(t):
         rising = 1 - 0.5 / (t // every + 1)
-        return where(rising < mu_max, rising, mu_max + 0 * rising)
+        return _where(rising < mu_max, rising, mu_max + 0 * rising)
 
     return _schedule(mu)
 
@@ -254,7 +253,14 @@ def _factor(name, value):
 
 def _progress(t, total):
     """``t / total``, at most 1."""
-    return where(t < total, t / total, 1.0 + 0 * t)
+    return _where(t < total, t / total, 1.0 + 0 * t)
+
+
+def _where(condition, a, b):
+    """``a`` where the condition holds, else ``b``, for a step as for a tensor of steps."""
+    if isinstance(condition, bool):
+        return a if condition else b
+    return torch.where(condition, a, b)
 
 
 def _half_cosine(x):

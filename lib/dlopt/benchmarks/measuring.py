@@ -1,8 +1,8 @@
 """Comparing times on a machine that is never quiet.
 
-Two programs are compared only within one run in which they take turns, on one thread, by the CPU time of that thread (on
-a GPU, by the time until its queue is empty), and only as a ratio. A run is cut into blocks; each block gives one ratio,
-of the fastest repetitions in that block, and the spread of the ratios says how far to trust their median.
+Two programs are compared only within one run in which they take turns, on one thread, by the CPU time of that thread
+(on a GPU, by the time until its queue is empty), and only as a ratio. A run is cut into blocks; each block gives one
+ratio, of the fastest repetitions in that block, and the spread of the ratios says how far to trust their median.
 """
 
 import os

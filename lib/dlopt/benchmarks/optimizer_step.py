@@ -54,8 +54,8 @@ def run(seconds=100.0, networks=NETWORKS, rules=tuple(TWINS), compiled=True):
         compiled: also measure ``compile=True``.
 
     Returns:
-        ``{"rows": [...]}``, a row for each network, rule and mode: ``ratio`` to the best of torch's in each block, which
-        one that is, and microseconds.
+        ``{"rows": [...]}``, a row for each network, rule and mode: ``ratio`` to the best of torch's, which one that
+        is, and microseconds.
     """
     where = best_device()
     share = seconds / len(networks) / len(rules)

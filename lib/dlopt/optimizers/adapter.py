@@ -148,8 +148,7 @@ class Optimizer(torch.optim.Optimizer):
     def _pack(self, device, parameters, rule, group):
         below = PACK_BELOW.get(device.type, PACK_BELOW["cuda"]) if self.pack_below is None else self.pack_below
         on_device = group["capturable"] or (self.compile and device.type != "cpu")
-        chunked = not (self.compile or on_device)
-        return Pack(parameters, rule, self.state, pack_below=below, on_device=on_device, chunked=chunked)
+        return Pack(parameters, rule, self.state, pack_below=below, on_device=on_device)
 
     def _kernel(self, pack, group):
         modes = ("capturable", "captured") if pack.on_device else ("eager", "compiled")

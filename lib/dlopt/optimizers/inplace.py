@@ -50,6 +50,7 @@ class InPlace:
         vectors: a module ``(*vectors, scratch, coefficients)`` that overwrites theta and the states; its ``code`` is
             readable.
         n_scratch: how many scratch vectors, of the length of theta, it needs in the list ``scratch``.
+        n_passes: calls that go over the vectors once each.
     """
 
     def __init__(self, trace):
@@ -68,6 +69,7 @@ class InPlace:
         self.scalars = self.part.finish([self.part.copy(trace.results[name]) for name in trace.scalar_states])
         self.vectors = fx.GraphModule(torch.nn.Module(), self.graph)
         self.n_scratch = len(self.scratch)
+        self.n_passes = sum(n.op == "call_method" or "out" in n.kwargs for n in self.graph.nodes)
 
     def _lower(self, node):
         """Turn one node of the trace into a term, computing what cannot stay a term."""

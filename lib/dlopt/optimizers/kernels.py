@@ -94,10 +94,9 @@ class PlainKernel(Kernel):
 class InPlaceKernel(Kernel):
     """The in-place form on plain numbers, a cache-sized chunk at a time."""
 
-    chunked = True
-
     def __init__(self, recorded):
         form = InPlace(recorded)
+        self.chunked = form.n_passes > 1
         self.hyper = recorded.scalars[1:]
         self.coefficients, self._vectors = form.scalars, form.vectors.forward
         self.code, self.n_scratch, self._scratch = form.vectors.code, form.n_scratch, {}

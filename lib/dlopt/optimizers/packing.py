@@ -77,12 +77,10 @@ class Pack:
         state: the optimizer's ``state``; what it holds for these parameters is taken over, and it then holds views.
         pack_below: elements from which on a parameter is not moved.
         on_device: whether step counts live on the device.
-        chunked: whether the kernel wants chunks.
     """
 
-    def __init__(self, parameters, rule, state, *, pack_below, on_device, chunked):
+    def __init__(self, parameters, rule, state, *, pack_below, on_device):
         self.rule, self.state, self.on_device = rule, state, on_device
-        self.chunk = CHUNK if chunked and parameters[0].device.type == "cpu" else None
         self.names = [name for name in state_names(rule) if name not in rule.scalar_state]
         self.dtype = torch.promote_types(parameters[0].dtype, torch.float32)
         packed = _packable(parameters, pack_below) if rule.elementwise else []
@@ -92,7 +90,7 @@ class Pack:
         self._take_over_state()
         self.parameters = [slot.parameter for slot in self.slots]
         self.addresses = [p.data_ptr() for p in self.parameters]
-        self.plan = self.mask = None
+        self.plan = self.planned_for = self.chunk = None
 
     def is_current(self):
         """Whether every parameter still lives where it was put."""
@@ -146,8 +144,9 @@ class Pack:
         """
         gradients = [p.grad for p in self.parameters]
         mask = [g is not None for g in gradients]
-        if mask != self.mask:
-            self.plan, self.mask = self._make_plan(mask), mask
+        if self.planned_for != (kernel, mask):
+            self.chunk = CHUNK if kernel.chunked and self.parameters[0].device.type == "cpu" else None
+            self.plan, self.planned_for = self._make_plan(mask), (kernel, mask)
         self._check(gradients)
         places, groups = self.plan
         if places:
