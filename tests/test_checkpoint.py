@@ -12,6 +12,7 @@ import torch
 from dlopt import losses
 from dlopt.data import Dataset, digits
 from dlopt.models import mlp
+from dlopt.optimizers import Adam, NAdam
 from dlopt.training import EarlyStopping, read_checkpoint, train
 from dlopt.training.checkpoint import check_writable, write_checkpoint
 from torch import nn
@@ -78,7 +79,7 @@ def test_a_run_interrupted_from_the_keyboard_resumes_as_if_it_had_not_been(tmp_p
     assert_same(fit(), fit(tmp_path / "run.pt", resume=True))
 
 
-@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.RAdam])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.RAdam, Adam, NAdam])
 def test_resume_is_exact_for_other_optimizers(tmp_path, kind):
     fit(tmp_path / "run.pt", steps=8, kind=kind)
     assert_same(fit(kind=kind), fit(tmp_path / "run.pt", resume=True, kind=kind))

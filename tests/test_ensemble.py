@@ -376,3 +376,15 @@ def test_a_parameter_without_influence_is_named():
 
     with pytest.raises(ValueError, match="parameter idle has no influence on the loss; freeze it"):
         Ensemble(make, seeds=[0], rule="sgd", loss=losses.cross_entropy).train(DATA, steps=1)
+
+
+def test_the_benchmark_reports_a_speedup_for_every_problem_and_rule():
+    from dlopt.benchmarks import ensembles
+
+    problems = {"tiny": (dense, lambda: DATA.train, losses.cross_entropy, functional.cross_entropy, ("sgd", "adam"), 2)}
+    result = ensembles.run(seconds=0.1, problems=problems, seeds=1, blocks=2)
+    assert [row["rule"] for row in result["rows"]] == ["sgd", "adam"] and result["rows"][0]["members"] == 8
+    for row in result["rows"]:
+        assert 0 < row["speedup"]["low"] <= row["speedup"]["high"] and row["us"] > 0
+        assert row["speedup"]["high"] == pytest.approx(row["loop_us"] / row["us"], rel=2)
+    assert len(ensembles.lines(result)) == 3

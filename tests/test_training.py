@@ -357,6 +357,7 @@ X, Y = SMALL.train
     ({"data": (X, Y + 1)}, r"targets must lie in 0 ... 9 for a model with 10 outputs, got 1 ... 10"),
     ({"data": (X.to("meta"), Y.to("meta"))}, r"the model is on cpu and x of the training data on meta; move one"),
     ({"data": (X.float(), Y)}, "model computes in torch.float64, x of the training data is torch.float32"),
+    ({"data": (X.index_fill(0, torch.tensor([3]), math.nan), Y)}, "x of .* must be finite, got 64 of 3840"),
     ({"optimizer": "adam"}, "optimizer must be a torch Optimizer or make one from parameters, got 'adam'"),
     ({"optimizer": lambda p: torch.optim.SGD(net().parameters(), lr=0.1)}, "parameters of this model"),
     ({"optimizer": lambda p: torch.optim.SGD(p, lr=math.nan)}, "lr must be a finite number, got nan"),

@@ -93,6 +93,8 @@ class Ensemble:
             models = {seed: model.to(find_device(device)) for seed, model in models.items()}
         check_fits(next(iter(models.values())), self.rule, self.K)
         self.network = BatchedModel(models, self.seeds)
+        if compile:
+            RuleEngine.check_compiler(self.network.theta.device)
         self.engine = RuleEngine(self.rule, self.network.shapes, self.K, hyper or {}, clip_norm, compile)
         self.state = self.engine.initial_state(self.network.theta)
         self.loss_function, self.t = loss, 0

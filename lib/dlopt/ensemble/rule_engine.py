@@ -31,8 +31,6 @@ class RuleEngine:
     def __init__(self, rule, shapes, K, hyper, clip_norm=None, compile=False):
         self.rule, self.shapes, self.K, self.compile = rule, shapes, K, compile
         self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
-        if compile and not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
-            raise RuntimeError("compile=True needs a C++ compiler, none was found; use compile=False")
         columns = {name: _column(name, value, K) for name, value in hyper.items()}
         for k in range(K):
             for name in DECAYS:
@@ -44,6 +42,12 @@ class RuleEngine:
         lr = values.pop("lr")
         self.lr = torch.tensor(lr if isinstance(lr, list) else [lr] * K, dtype=torch.float64)
         self.values = values
+
+    @staticmethod
+    def check_compiler(device):
+        """Refuse to compile for a CPU where there is no C++ compiler."""
+        if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+            raise RuntimeError("compile=True needs a C++ compiler, none was found; use compile=False")
 
     def _check_shapes(self):
         if not self.rule.elementwise:

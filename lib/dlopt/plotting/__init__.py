@@ -6,12 +6,14 @@ their ends rather than in a legend; bands are 95 % intervals over seeds unless t
 
 from dlopt.plotting.lines import curves, rate_plot, sweep
 from dlopt.plotting.output import install, is_vector, vector_points
+from dlopt.plotting.races import race
 from dlopt.plotting.style import LINESTYLES, PALETTE, apply_style, color, label_lines, subplots
 from dlopt.plotting.surfaces import contours, trajectory
 from dlopt.plotting.values import histogram, scatter, spectrum
 
 __all__ = ["LINESTYLES", "PALETTE", "apply_style", "color", "contours", "curves", "histogram", "is_vector",
-           "label_lines", "rate_plot", "scatter", "spectrum", "subplots", "sweep", "trajectory", "vector_points"]
+           "label_lines", "race", "rate_plot", "scatter", "spectrum", "subplots", "sweep", "trajectory",
+           "vector_points"]
 
 apply_style()
 install()

@@ -43,7 +43,7 @@ class Entry:
     def __post_init__(self):
         self.rule = RULES[one_of("rule", self.rule, RULES)] if isinstance(self.rule, str) else self.rule
         default = hyperparameters(self.rule)["lr"]
-        half_decades = [float(f"{default * 10 ** (k / 2):.3g}") for k in range(-3, 4)]
+        half_decades = [_short(default * 10 ** (k / 2)) for k in range(-3, 4)]
         rates = half_decades if self.lr is None else self.lr
         self.lr = sorted(float(positive("each of lr", rate)) for rate in rates)
         if len(set(self.lr)) != len(self.lr) or len(self.lr) < 3:
@@ -54,9 +54,9 @@ class Entry:
         rates = sorted(rates)
         if edge == "low":
             ratio = rates[0] / rates[1]
-            return [rates[0] * ratio**2, rates[0] * ratio]
+            return [_short(rates[0] * ratio**2), _short(rates[0] * ratio)]
         ratio = rates[-1] / rates[-2]
-        return [rates[-1] * ratio, rates[-1] * ratio**2]
+        return [_short(rates[-1] * ratio), _short(rates[-1] * ratio**2)]
 
 
 def race(entries, make_model, data, *, loss, steps=None, epochs=None, batch_size=32, select="val_loss", metric=None,
@@ -137,6 +137,10 @@ def race(entries, make_model, data, *, loss, steps=None, epochs=None, batch_size
     results = {name: _result(name, entry, store[name], seconds[name]) for name, entry in entries.items()}
     target = target or ("val_loss", float(np.median(results[reference].final("val_loss"))))
     return RaceResult(results, reference, metric, tuple(target), level, fresh, store.settings)
+
+
+def _short(rate):
+    return float(f"{rate:.3g}")
 
 
 def _seed_lists(tuning_seeds, seeds):

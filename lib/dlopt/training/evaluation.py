@@ -105,19 +105,20 @@ class _evaluation_mode:
 
 
 def check_data(model, x, y, name="data"):
-    """Refuse what cannot be trained on: no examples, unequal lengths, another device, another floating type."""
+    """Refuse what cannot be trained on: no examples, unequal lengths, nan, another device, another floating type."""
     if len(x) == 0 or len(x) != len(y):
         raise ValueError(f"{name} must hold equally many inputs and targets, at least one, got {len(x)} and {len(y)}")
     parameter = next(iter(model.parameters()), None)
-    if parameter is None:
-        return
     for what, tensor in (("x", x), ("y", y)):
-        if tensor.device != parameter.device:
+        if parameter is not None and tensor.device != parameter.device:
             raise ValueError(
                 f"the model is on {parameter.device} and {what} of {name} on {tensor.device}; move one of them: "
                 f"model.to({str(tensor.device)!r}) or data.to({str(parameter.device)!r})"
             )
-    if x.is_floating_point() and x.dtype != parameter.dtype:
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            bad = int((~tensor.isfinite()).sum())
+            raise ValueError(f"{what} of {name} must be finite, got {bad} of {tensor.numel()} numbers nan or inf")
+    if parameter is not None and x.is_floating_point() and x.dtype != parameter.dtype:
         raise ValueError(
             f"the model computes in {parameter.dtype}, x of {name} is {x.dtype}; use data.to(dtype={parameter.dtype})"
         )

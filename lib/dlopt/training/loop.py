@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dlopt.checks import non_negative, one_of, positive, whole
 from dlopt.device import device as find_device
+from dlopt.losses.validation import unchecked
 from dlopt.training.batches import Batches
 from dlopt.training.checkpoint import check_same_model, check_writable, read_checkpoint, write_checkpoint
 from dlopt.training.evaluation import accuracy, check_data, check_targets, evaluate
@@ -296,8 +297,10 @@ class Run:
         prediction = prediction.float() if self.autocast else prediction
         if not self.targets_checked:
             check_targets(prediction.detach(), y, self.y, *(targets for _, targets in self.splits.values()))
-            self.targets_checked = True
-        loss = self.loss_function(prediction, y)
+        trusted = self.targets_checked and y.is_cuda  # there each look of a loss at its values waits for the device
+        with unchecked() if trusted else contextlib.nullcontext():
+            loss = self.loss_function(prediction, y)
+        self.targets_checked = True
         self.loss = loss.item()
         if not math.isfinite(self.loss):
             return self._diverged("loss", self.loss)
