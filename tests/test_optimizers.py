@@ -409,6 +409,16 @@ def test_channels_last_and_transposed_memory_is_kept():
     assert ours.state[a.weight]["m"].shape == a.weight.shape
 
 
+def test_gradients_laid_out_otherwise_than_their_parameter_are_understood():
+    a, b = nn.Parameter(torch.ones(4, 3)), nn.Parameter(torch.ones(4, 3))
+    g = torch.randn(4, 3)
+    ours, theirs = Adam([a], pack_below=0), torch.optim.Adam([b])
+    for _ in range(3):
+        a.grad, b.grad = g.t().contiguous().t(), g.clone()
+        ours.step(), theirs.step()
+    assert torch.allclose(a, b)
+
+
 def test_parameters_with_holes_in_their_memory_are_trained():
     a, b = nn.Parameter(torch.ones(4, 6)[:, ::2]), nn.Parameter(torch.ones(4, 3))
     ours, theirs = Adam([a]), torch.optim.Adam([b])

@@ -45,7 +45,7 @@ class Term:
 class InPlace:
     """Rewrites one trace.
 
-    Attributes after construction:
+    Attributes:
         scalars: ``(*scalars, *scalar_states) -> (coefficients, new scalar states)``.
         vectors: a module ``(*vectors, scratch, coefficients)`` that overwrites theta and the states; its ``code`` is
             readable.

@@ -1,7 +1,7 @@
 """One class per rule, for those who know the optimizer by its name.
 
 Each takes the rule's own hyper-parameters, by position in the rule's order or by name, and the options of
-:class:`~dlopt.optimizers.Optimizer` (``weight_decay``, ``l2``, ``maximize``, ``compile``, ``capturable``,
+:class:`~dlopt.optimizers.adapter.Optimizer` (``weight_decay``, ``l2``, ``maximize``, ``compile``, ``capturable``,
 ``pack_below``).
 """
 

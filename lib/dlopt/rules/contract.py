@@ -14,13 +14,12 @@ The decorator :func:`rule` registers the function and attaches what the signatur
 """
 
 import inspect
-from collections.abc import Callable, Iterable
 
 import torch
 
 from dlopt.checks import finite, in_closed, in_half_open, non_negative, whole
 
-RULES: dict[str, Callable] = {}
+RULES = {}
 """Every registered rule by name."""
 
 RANGES = {
@@ -85,8 +84,8 @@ def initial_state(fn, theta):
         theta: parameters of any shape; the state takes their device and dtype (at least float32).
 
     Returns:
-        A dict from name to tensor, in the order of the rule's arguments: zeros (or the rule's own start value) in the
-        shape of ``theta``, 0-d float64 for the states that the rule declares scalar.
+        A dict from name to tensor, in the order of the rule's arguments. The tensors hold zeros (or the rule's own start
+        value) in the shape of ``theta``, those that the rule declares scalar are 0-d and float64.
     """
     wide = torch.promote_types(theta.dtype, torch.float32)
     kind = {name: ((), torch.float64) if name in fn.scalar_state else (theta.shape, wide) for name in state_names(fn)}
@@ -136,6 +135,6 @@ def _check_signature(fn):
     _subset("ranges", fn.ranges, names, fn)
 
 
-def _subset(what, given: Iterable, allowed, fn):
+def _subset(what, given, allowed, fn):
     if unknown := [name for name in given if name not in allowed]:
         raise TypeError(f"{what} of {fn.__name__} names {', '.join(unknown)}; known are {', '.join(allowed)}")
