@@ -173,6 +173,20 @@ def test_other_modes_equal_the_eager_one(name, options):
     assert pair(lambda p: Optimizer(p, name), lambda p: Optimizer(p, name, **options)) < 1e-13
 
 
+def test_a_capturable_step_reads_no_number_back_and_keeps_its_clock_in_place(monkeypatch):
+    model = net()
+    optimizer = Adam(model.parameters(), torch.tensor(0.01), capturable=True)
+    step(model, optimizer)
+    clock = optimizer.state[model[0].weight]["clock"]
+    address = clock.t.data_ptr()
+    monkeypatch.setattr(torch.Tensor, "item", None)  # what a capture forbids
+    monkeypatch.setattr(torch.Tensor, "tolist", None)
+    monkeypatch.setattr(torch.Tensor, "__float__", None)
+    optimizer.step()
+    monkeypatch.undo()
+    assert clock.t.item() == 2 and clock.t.data_ptr() == address
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # torch's own, in its compiler
 @pytest.mark.parametrize("name", ["adam", "radam"])

@@ -129,7 +129,7 @@ class FunctionalKernel(Kernel):
     def __init__(self, recorded, mode):
         self.hyper = recorded.scalars[1:]
         self._scalars, self._vectors = split_functional(recorded)
-        self.on_device = mode in ("capturable", "captured")
+        self.mode = mode
         if mode in ("compiled", "captured"):  # each generated function is code of its own: no recompile limit is shared
             self._vectors = torch.compile(self._vectors, dynamic=True, fullgraph=True)
 
@@ -143,8 +143,10 @@ class FunctionalKernel(Kernel):
 
     def coefficients(self, *numbers):
         values, new = self._scalars(*numbers)
-        if self.on_device:
-            t = numbers[0]
-            values = [torch.as_tensor(v, dtype=t.dtype, device=t.device) for v in values]
-            return (torch.stack(values) if values else t.new_empty(0)), new
-        return torch.tensor(values, dtype=torch.float64), new
+        if self.mode == "capturable":
+            return values, new
+        if self.mode == "compiled":
+            return torch.tensor(values, dtype=torch.float64), new
+        t = numbers[0]  # filled on the device: a copy from the host could not be captured
+        values = [v.to(t.dtype) if torch.is_tensor(v) else t.new_full((), v) for v in values]
+        return (torch.stack(values) if values else t.new_empty(0)), new
