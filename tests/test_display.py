@@ -62,6 +62,14 @@ def test_what_has_no_python_source_is_refused(thing):
         display.show_source(thing)
 
 
+def test_a_result_with_a_table_is_shown_as_markdown():
+    class Result:
+        def table(self):
+            return "| a |\n| --- |\n| 1 |"
+
+    assert display.table(Result())._repr_mimebundle_()["text/markdown"].startswith("| a |")
+
+
 def test_nothing_to_show_is_refused():
     with pytest.raises(TypeError, match="at least one"):
         display.show_source()

@@ -9,10 +9,12 @@ from pathlib import Path
 import minibook
 import nbformat
 import pytest
+from conftest import program
 from dlopt.claims import ITEMS, MIME, VERDICTS
 from dlopt_book import cache, execution, ledger, site
 from dlopt_book.book import Book
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from playwright.sync_api import sync_playwright
 
 TOC = """
 format: jb-book
@@ -143,3 +145,38 @@ def test_an_unknown_item_or_topic_fails_the_strict_build(tmp_path, monkeypatch, 
     (book.root / "chapters" / "ledger.md").write_text(f"{PAGE}\n{line}\n")
     done = plain_build(book)
     assert done.returncode != 0 and message in done.stdout + done.stderr
+
+
+# --- the filter
+
+ROWS = "".join(f'<section><h2>{topic}</h2><table class="dlopt-ledger"><tbody><tr id="{item}"><td>{item.upper()}</td>'
+               f'<td>{said}</td><td><p class="dlopt-verdict"><strong>{verdict}</strong>: 0.1</p></td></tr></tbody>'
+               "</table></section>" for topic, item, said, verdict in
+               [("Losses", "s1", "Mean squared error.", "holds"), ("Momentum", "s24", "Momentum sums.", "false"),
+                ("Adaptive", "e24", "Adam has momentum.", "open")])
+
+
+@pytest.mark.browser
+def test_the_filter_finds_words_items_and_verdicts_and_hides_empty_topics(tmp_path):
+    path = tmp_path / "page.html"
+    form = ledger.FILTER.read_text(encoding="utf-8")
+    path.write_text(f"<!doctype html><meta charset=utf-8><body>{form}{ROWS}</body>", encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("browser"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(path.as_uri())
+
+        def shown():
+            return page.evaluate("[...document.querySelectorAll('tr')].filter(r => r.offsetParent).map(r => r.id)")
+
+        assert shown() == ["s1", "s24", "e24"]
+        page.get_by_label("Filter", exact=True).fill("MOMENTUM")
+        assert shown() == ["s24", "e24"] and page.locator("h2:visible").all_inner_texts() == ["Momentum", "Adaptive"]
+        assert page.get_by_role("status").inner_text() == "2 of 3 items"
+        page.get_by_label("Verdict").select_option("open")
+        assert shown() == ["e24"]
+        page.get_by_label("Filter", exact=True).fill("s24")  # an item's id matches that item only
+        assert shown() == []
+        page.get_by_label("Verdict").select_option("any")
+        assert shown() == ["s24"]
+        browser.close()

@@ -1,4 +1,4 @@
-"""What a chapter shows besides figures: the source of a function, and numbers of the run inside the prose."""
+"""What a chapter shows besides figures: the source of a function, tables, numbers of the run inside the prose."""
 
 import ast
 import inspect
@@ -11,17 +11,23 @@ from dlopt.claims import format_interval, format_number
 GLUE_PREFIX = "application/papermill.record/"  # what myst_nb's {glue} roles look for; shows nothing in JupyterLab
 
 
-class Source:
-    """Highlighted Python source, as a Markdown code block (and as plain text where Markdown is not shown)."""
+class Shown:
+    """A text that displays itself as Markdown, and as plain text where Markdown is not shown."""
 
-    def __init__(self, text):
-        self.text = text
+    def __init__(self, text, markdown):
+        self.text, self.markdown = text, markdown
 
     def __str__(self):
         return self.text
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {"text/plain": self.text, "text/markdown": f"```python\n{self.text}\n```"}
+        return {"text/plain": self.text, "text/markdown": self.markdown}
+
+
+def table(result):
+    """Show a result that writes itself as a Markdown table by ``result.table()``, as `dlopt.race.RaceResult` does."""
+    text = result.table()
+    return Shown(text, text)
 
 
 def show_source(*objects, docstring=False):
@@ -32,14 +38,15 @@ def show_source(*objects, docstring=False):
         docstring: keep docstrings. Off by default: the chapter's prose says the same at greater length.
 
     Returns:
-        A `Source`, which displays itself when it is the last expression of a cell.
+        A `Shown`, which displays itself when it is the last expression of a cell.
 
     Raises:
         TypeError: no object given, or one without Python source (a builtin, an instance).
     """
     if not objects:
         raise TypeError("show_source needs at least one function or class")
-    return Source("\n\n\n".join(_source(thing, docstring) for thing in objects))
+    text = "\n\n\n".join(_source(thing, docstring) for thing in objects)
+    return Shown(text, f"```python\n{text}\n```")
 
 
 def glue(name, value, fmt=None):

@@ -48,7 +48,7 @@
     figure.select("method", { label: "Method", value: "momentum", options: [["momentum", "Heavy ball"], ["nesterov", "Nesterov"]] });
     figure.slider("lr", { label: "Learning rate", min: 1e-4, max: 4, value: first.lr, log: true });
     figure.slider("mu", { label: "Momentum", min: 0, max: 0.99, value: 0, steps: 99 });
-    figure.slider("kappa", { label: "Condition number (bowl)", min: 1, max: 100, value: 10, log: true, steps: 100 });
+    figure.slider("kappa", { label: "Condition (bowl)", min: 1, max: 100, value: 10, log: true, steps: 100 });
     figure.slider("angle", { label: "Rotation (bowl)", min: 0, max: 90, value: 30, steps: 90, unit: "°" });
     figure.player(STEPS);
     const map = figure.panel({ label: "Surface seen from above, low ground tinted, with the path", height: 320, equal: true, xlabel: "x", ylabel: "y" });

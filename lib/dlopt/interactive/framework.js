@@ -166,12 +166,13 @@
       Object.assign(this, { root, panels: [], state: {}, controls: {}, t: 0, config: JSON.parse(root.dataset.config || "{}") });
       while (document.getElementById(root.id) !== root) root.id += "-2";
       const { title, help } = root.dataset;
+      this.inLab = !!root.closest(".jp-Notebook, .jp-OutputArea");
       this.controlBox = el("div", { class: "dlopt-controls" });
       this.buttonBox = el("div", { class: "dlopt-buttons" });
       this.panelBox = el("div", { class: "dlopt-panels" });
       this.text = el("p", { class: "dlopt-readout" });
       this.live = el("p", { class: "dlopt-sr", role: "status" });
-      root.replaceChildren(el("p", { class: "dlopt-title", id: root.id + "-title" }, title), el("p", { class: "dlopt-help" }, help),
+      root.replaceChildren(el("p", { class: "dlopt-title", id: root.id + "-title" }, title), el("p", { class: "dlopt-help" }, help + (this.inLab ? "" : " The page’s address holds your setting.")),
         this.controlBox, this.buttonBox, this.panelBox, this.text, this.live);
       root.setAttribute("aria-labelledby", root.id + "-title");
       root.addEventListener("keydown", (e) => e.stopPropagation()); // arrow keys are ours, not the page's
@@ -256,7 +257,7 @@
       this.root.toggleAttribute("data-dark", this.dark);
     }
     share() { // the address holds the setting: #id?key=value&... (not inside JupyterLab, whose address it is not)
-      if (this.root.closest(".jp-Notebook, .jp-OutputArea")) return;
+      if (this.inLab) return;
       clearTimeout(this.sharing);
       this.sharing = setTimeout(() => {
         const query = Object.entries(this.controls).map(([k, c]) => k + "=" + encodeURIComponent(c.print(this.state[k])).replace(/%2C/g, ","));

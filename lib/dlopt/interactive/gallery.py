@@ -40,7 +40,7 @@ def descent(surface="quadratic", *, lr=None, mu=0.0, kappa=10.0, angle=30.0, sta
             raise ValueError(f"start must be (x, y), got {len(start)} numbers")
         config["start"] = [finite("start", float(x)) for x in start]
     return Interactive("descent", "Descent playground", "Drag the open circle, change surface, rate and momentum, or "
-                       "play the descent step by step. The address of this page holds your setting.", config, id)
+                       "play the descent step by step.", config, id)
 
 
 def schedule_exponent(exponent=0.5, *, scale=1.0, start=3.0, id="schedule-exponent"):
