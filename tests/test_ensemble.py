@@ -149,7 +149,9 @@ def test_a_state_that_is_the_gradient_itself_is_kept_apart_from_the_next_gradien
     assert_equals_sequential(dense, DATA, losses.cross_entropy, rule=_registered(difference))
 
 
-def test_members_may_have_schedules_of_their_own():
+@pytest.mark.parametrize("kind", ["groups", "columns"])
+def test_members_may_have_schedules_of_their_own(kind, monkeypatch):
+    monkeypatch.setattr("dlopt.ensemble.steppers.GROUP_FROM", 0 if kind == "groups" else 10**9)
     schedules = [None, lambda t: 1 / (1 + t), lambda t: 0.5**t, None]
     assert_equals_sequential(dense, DATA, losses.cross_entropy, schedule=schedules)
 

@@ -286,15 +286,14 @@ class Run:
     def _update(self):
         """One batch, one gradient, one step."""
         self.whole = False  # until the update is complete, no checkpoint may be taken
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         epoch_before = self.batches.epoch
         index = next(self.batches)
         self.epoch_ended = self.batches.epoch != epoch_before
         x, y = self.x[index], self.y[index]
         self._set_lr()
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
-            prediction = self.model(x)
-        prediction = prediction.float() if self.autocast else prediction
+        prediction = self._answer(x)
         if not self.targets_checked:
             check_targets(prediction.detach(), y, self.y, *(targets for _, targets in self.splits.values()))
         trusted = self.targets_checked and y.is_cuda  # there each look of a loss at its values waits for the device
@@ -317,6 +316,12 @@ class Run:
         values["examples"] = self.recorder.last("examples", 0) + len(index)
         self.recorder.update(**values, seconds=self.seconds_before + time.perf_counter() - self.started)
         self.whole = True
+
+    def _answer(self, x):
+        if not self.autocast:
+            return self.model(x)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.model(x).float()
 
     def _clip(self):
         """Euclidean norm of the gradient over all parameters; the gradient is shortened to ``clip_norm``."""
