@@ -20,7 +20,9 @@ DESCRIPTION_LENGTH = 155  # characters that search engines show
 
 
 def setup(app):
+    app.add_config_value("planned_chapters", {}, "env", dict)
     app.add_directive("chapter-map", ChapterMap)
+    app.connect("missing-reference", _name_planned_chapter)
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _forget_stale_runs)
     app.connect("builder-inited", _release_homework)
@@ -92,9 +94,19 @@ class ChapterMap(SphinxDirective):
             notebook = cache.read(path)
             if not notebook.metadata.get("dlopt", {}).get("reference"):
                 rows.append(f"| {{doc}}`/{book.docname(path)}` | {question(notebook)} |")
+        planned = self.env.app.config.planned_chapters.items()
+        rows += [f"| {title} | planned |" for stem, title in planned if f"chapters/{stem}" not in self.env.found_docs]
         container = nodes.container()
         self.state.nested_parse(StringList(rows), self.content_offset, container)
         return container.children
+
+
+def _name_planned_chapter(app, env, node, content):
+    """A ``{doc}`` reference to a chapter of ``planned_chapters`` becomes its title, until the chapter is there."""
+    title = app.config.planned_chapters.get(node["reftarget"].rsplit("/", 1)[-1])
+    if node.get("reftype") == "doc" and title:
+        return content if node.get("refexplicit") else nodes.inline(text=f"{title} (planned)")
+    return None
 
 
 def question(notebook):
