@@ -259,6 +259,14 @@ def test_the_estimate_of_memory_grows_with_the_batch_and_covers_the_activations(
     assert (large - small) / 100 >= 8 * (64 + 16 + 10)  # input, hidden layer, output in float64
 
 
+def test_evaluation_takes_as_many_examples_as_fit(monkeypatch):
+    ensemble = Ensemble(dense, seeds=range(4), rule="adam", loss=losses.cross_entropy)
+    each = memory.activation_bytes(ensemble.network, DATA.x_train[:1])
+    assert memory.examples_at_once(ensemble.network, DATA.x_train[:1]) == 1024
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 4 * 4 * 7 * each)
+    assert memory.examples_at_once(ensemble.network, DATA.x_train[:1]) == 7
+
+
 def test_automatic_chunks_give_the_same_result(monkeypatch):
     whole = Ensemble(dense, seeds=range(5), rule="adam", loss=losses.cross_entropy)
     parts = Ensemble(dense, seeds=range(5), rule="adam", loss=losses.cross_entropy)

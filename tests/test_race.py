@@ -12,6 +12,7 @@ from dlopt.data import Dataset, diabetes, digits
 from dlopt.models import mlp
 from dlopt.optimizers import Optimizer
 from dlopt.race import Entry, EntryResult, RaceResult, protocol, race
+from dlopt.scale import seeds
 from dlopt.statistics import paired_difference
 from dlopt.training import train
 
@@ -39,7 +40,7 @@ def test_the_chosen_rate_is_best_on_validation_over_the_tuning_seeds(result):
     costs = []
     for lr in GRID:
         finals = []
-        for seed in range(2):
+        for seed in seeds(2):
             model = net(seed)
             history = train(model, DATA, optimizer=lambda p, lr=lr: Optimizer(p, "sgd", lr), loss=losses.cross_entropy,
                             steps=20, batch_size=20, seed=seed)  # fmt: skip
@@ -52,7 +53,7 @@ def test_the_chosen_rate_is_best_on_validation_over_the_tuning_seeds(result):
 
 def test_final_values_are_those_of_single_runs_with_the_fresh_seeds(result):
     entry = result.entries["momentum"]
-    assert len(result.seeds) == 5 and not set(result.seeds) & {0, 1}
+    assert len(result.seeds) == 5 and not set(result.seeds) & set(seeds(2))
     model = net(result.seeds[3])
     train(model, DATA.train, optimizer=lambda p: Optimizer(p, "momentum", entry.lr), loss=losses.cross_entropy,
           steps=20, batch_size=20, seed=result.seeds[3])  # fmt: skip

@@ -11,7 +11,7 @@ from dlopt.checks import non_negative, one_of, whole
 from dlopt.device import device as find_device
 from dlopt.device import synchronize
 from dlopt.ensemble.forward import BatchedModel, per_member
-from dlopt.ensemble.memory import check_fits, keep_heap, members_at_once
+from dlopt.ensemble.memory import check_fits, examples_at_once, keep_heap, members_at_once
 from dlopt.ensemble.rule_engine import RuleEngine
 from dlopt.rules import RULES
 from dlopt.training.batches import Batches
@@ -254,7 +254,8 @@ class Session:
             return
         eval_steps.append(step)
         for split, (x, y) in self.splits.items():
-            for name, values in part.evaluate(x, y, self.metrics).items():
+            at_once = examples_at_once(part.network, x[:1])
+            for name, values in part.evaluate(x, y, self.metrics, at_once).items():
                 evaluations.setdefault(f"{split}_{name}", []).append(values)
 
 

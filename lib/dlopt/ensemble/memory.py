@@ -79,6 +79,24 @@ def bytes_per_member(network, rule, x, batch_size):
         batch_size: examples per member.
     """
     row = network.theta[0].numel() * network.theta.element_size()
+    return row * (2 + len(state_names(rule)) + TEMPORARIES) + 2 * activation_bytes(network, x) * batch_size
+
+
+def examples_at_once(network, x, most=1024):
+    """How many examples all members may answer at a time when evaluated: a quarter of the memory, at most ``most``.
+
+    Args:
+        network: the stacked models.
+        x: one input, [1, ...].
+    """
+    available = available_bytes(network.theta.device)
+    if available is None:
+        return most
+    return max(1, min(most, int(available / 4 / (network.K * activation_bytes(network, x)))))
+
+
+def activation_bytes(network, x):
+    """Bytes that one example costs one member: input, what the forward pass keeps for the backward pass, answer."""
     saved = {}
 
     def keep(tensor):
@@ -89,8 +107,7 @@ def bytes_per_member(network, rule, x, batch_size):
     own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         answer = model(x)
-    activations = sum(size for pointer, size in saved.items() if pointer not in own) + answer.nbytes
-    return row * (2 + len(state_names(rule)) + TEMPORARIES) + 2 * (activations + x.nbytes) * batch_size
+    return sum(size for pointer, size in saved.items() if pointer not in own) + answer.nbytes + x.nbytes
 
 
 def members_at_once(network, rule, x, batch_size, chunk=None):
