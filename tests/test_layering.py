@@ -1,5 +1,8 @@
 """The library's layers hold, and the check that says so can fail."""
 
+import subprocess
+import sys
+
 import pytest
 from dlopt_book.layering import ROWS, violations
 
@@ -51,3 +54,8 @@ def test_a_module_without_a_row_is_found(tmp_path):
 
 def test_lower_rows_the_own_package_and_outside_packages_are_free(tmp_path):
     assert planted(tmp_path, rules__in__adam="import torch\nfrom dlopt.checks import whole\nfrom . import gd") == []
+
+
+def test_ruff_finds_nothing(root):
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "lib", "tests"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
