@@ -2,7 +2,9 @@
 """The trusted side: pipe language, static look, comparison, sandbox; what is forged or odd earns nothing and breaks nothing."""
 
 import dataclasses
+import html
 import json
+import re
 import struct
 import time
 
@@ -178,7 +180,7 @@ def test_difference_says_what_came_back(answer, expected, told):
     if told is None:
         assert found is None
     else:
-        assert __import__("re").search(told, found) and len(found) < 300
+        assert re.search(told, found) and len(found) < 300
 
 
 def test_show_prints_at_most_four_numbers_of_three_digits():
@@ -407,3 +409,26 @@ def test_outputs_are_reduced_to_text_and_small_pictures():
         {"output_type": "update"},
     ):
         outputs.clean(odd)
+
+
+@pytest.mark.parametrize("text", [
+    "[a](javascript:alert(1))", "[a]( JaVaScript:alert(1))", "[a](<javascript:alert(1)>)", "[a](java&#115;cript:alert(1))", "[a](data:text/html,x)",
+    "[a]\n\n[a]: javascript:alert(1)", "![a](javascript:alert(1))", "[a](&#x6A;avascript&colon;alert(1))", "<script>alert(1)</script>",
+    "<a href='javascript:alert(1)'>x</a>", "<b onclick=alert(1)>x</b>", "<iframe src=x></iframe>", "<javascript:alert(1)>", "<svg/onload=alert(1)>",
+    "`</code><script>alert(1)</script>`", "<style>@import 'x'</style>", "[a](vb\\script:x)", "<img src=x onerror=alert(1)>",
+])  # fmt: skip
+def test_a_students_markdown_shows_no_script_whatever_its_disguise(text):
+    from dlopt.homework.gradebook import harmless
+    from nbconvert.filters import markdown2html
+
+    page = html.unescape(html.unescape(markdown2html(harmless(text)))) if "href" in markdown2html(harmless(text)) else markdown2html(harmless(text))
+    for bad in ("<script", 'href="javascript', 'src="javascript', 'href="data', 'href="vb', "<iframe", "<svg", "<style"):
+        assert bad not in page.lower().replace(" ", ""), page
+    assert not re.search(r"<[^>]*\son\w+\s*=", page), page
+
+
+def test_honest_markdown_keeps_its_links_and_its_mathematics():
+    from dlopt.homework.gradebook import harmless
+
+    text = "See [this](https://a.b/c?d=e) and [here](#x), **bold**, $\\eta \\le 2/L$"
+    assert harmless(text) == text

@@ -10,6 +10,7 @@ import html
 import json
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -42,6 +43,7 @@ from dlopt.homework import publish, spec
 from dlopt.homework.course import Course, late_share, write
 
 KEEP_BACKUPS = 5
+LINK = re.compile(r"(\]\(\s*<?|\]:\s*<?|<)([^\s)>]*)")  # where Markdown expects the target of a link
 CONFIG = """\
 # Written by `python -m dlopt.homework release`: nbgrader's own commands and formgrader use the book's trusted grading.
 from pathlib import Path
@@ -94,8 +96,19 @@ class Harmless(NbGraderPreprocessor):
     def preprocess_cell(self, cell, resources, index):
         """Sanitize one cell; released texts are left alone."""
         if cell.cell_type != "code" and not utils.is_locked(cell):
-            cell.source = SanitizeHTML().sanitize_html_tags(cell.source)
+            cell.source = harmless(cell.source)
         return cell, resources
+
+
+def harmless(markdown):
+    """Markdown without scripts, event handlers, and links to anything but web pages and mail."""
+
+    def look(link):
+        target = re.sub(r"[\s\\\x00-\x1f]", "", html.unescape(html.unescape(link[2]))).lower()
+        odd = re.match(r"[a-z][a-z0-9+.-]*:", target) and not target.startswith(("http:", "https:", "mailto:"))
+        return f"{link[1]}blocked" if odd else link[0]
+
+    return LINK.sub(look, SanitizeHTML().sanitize_html_tags(markdown))
 
 
 class TrustedGrades(SaveAutoGrades):
