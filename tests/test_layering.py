@@ -57,5 +57,6 @@ def test_lower_rows_the_own_package_and_outside_packages_are_free(tmp_path):
 
 
 def test_ruff_finds_nothing(root):
-    done = subprocess.run([sys.executable, "-m", "ruff", "check", "lib", "tests"], cwd=root, capture_output=True, text=True)
+    command = [sys.executable, "-m", "ruff", "check", "lib", "tests"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

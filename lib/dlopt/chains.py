@@ -114,7 +114,7 @@ def expected_square(schedule, *, steps, curvature=1.0, noise=1.0, start=1.0):
 
 
 def decay_exponent(losses, steps, *, since, groups=10, level=0.95):
-    r"""The exponent p of :math:`\mathbb{E}\,\ell_t \approx C\,t^{p}`, by least squares on logarithms, with its interval.
+    r"""The exponent p of :math:`\mathbb{E}\,\ell_t \approx C\,t^{p}`, by least squares on logs, with its interval.
 
     Args:
         losses: values >= 0 of every chain at the recorded steps, shape [R, chains].

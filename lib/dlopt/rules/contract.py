@@ -84,7 +84,7 @@ def initial_state(fn, theta):
         theta: parameters of any shape; the state takes their device and dtype (at least float32).
 
     Returns:
-        A dict from name to tensor, in the order of the rule's arguments. The tensors hold zeros (or the rule's own start
+        A dict name -> tensor, in the order of the rule's arguments. The tensors hold zeros (or the rule's own start
         value) in the shape of ``theta``, those that the rule declares scalar are 0-d and float64.
     """
     wide = torch.promote_types(theta.dtype, torch.float32)
