@@ -11,7 +11,7 @@ from dlopt.optimizers.inplace import InPlace
 from dlopt.optimizers.tracing import Untraceable, split_functional, trace, update_function
 from dlopt.rules.contract import hyperparameters, state_names
 
-CHUNK = 65_536
+CHUNK = 262_144
 """Elements that the eager form works on at a time on a CPU, so that scratch stays small and in cache."""
 
 HALF = (torch.bfloat16, torch.float16)
