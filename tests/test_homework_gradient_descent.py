@@ -469,6 +469,18 @@ def test_notebook_and_checks_agree_on_points():
     check_source(NOTEBOOK, HOMEWORK)
 
 
+def test_disagreement_on_points_functions_drivers_and_cells_is_refused():
+    task = HOMEWORK.tasks[0]
+    for changes, told in [
+        ({"tasks": [dataclasses.replace(task, requirements=task.requirements[:1]), *HOMEWORK.tasks[1:]]}, "make them equal"),
+        ({"tasks": [dataclasses.replace(task, functions=["absent"]), *HOMEWORK.tasks[1:]]}, "defines absent"),
+        ({"tasks": [dataclasses.replace(task, driver="absent"), *HOMEWORK.tasks[1:]]}, "no function absent"),
+        ({"skip": ["absent"]}, "do not exist: absent"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            check_source(NOTEBOOK, dataclasses.replace(HOMEWORK, **changes))
+
+
 def test_reference_earns_everything_for_many_seeds():
     labels, cells = repair.student_code(NOTEBOOK, HOMEWORK.skip)
     for seed in (b"a", b"b", b"c", b"d", b"e"):

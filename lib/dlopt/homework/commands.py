@@ -127,6 +127,7 @@ def grade_class(course, topic, *, students=None, jobs=2, sandboxed=True, again=F
     Raises:
         sandbox.Refused: this machine cannot contain student code.
     """
+    course.need_release(topic)
     if sandboxed and (reason := sandbox.missing()):
         raise sandbox.Refused(reason)
     chosen = [s for s in course.students(topic) if students is None or s in students]
@@ -167,6 +168,7 @@ def _enter(course, topic, student, failed, say):
 
 def feedback_class(course, topic, *, students=None):
     """Write everybody's feedback and one zip for the LMS; returns ``{student: page or reason}``."""
+    course.need_release(topic)
     gradebook.apply_late_policy(course, topic)
     made, status = {}, course.status(topic)
     for student, known in sorted(status.items()):
@@ -203,6 +205,7 @@ def export_class(course, topics, to):
     """Write the CSV; returns its rows."""
     table = []
     for topic in topics:
+        course.need_release(topic)
         gradebook.apply_late_policy(course, topic)
         table += gradebook.rows(course, topic)
     buffer = io.StringIO()

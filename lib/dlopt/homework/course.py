@@ -64,6 +64,12 @@ class Course:
         """The checked and rebuilt notebook that is graded."""
         return self.root / "submitted" / student / topic / f"{topic}.ipynb"
 
+    def need_release(self, topic):
+        """The released notebook; raises ``FileNotFoundError`` where the topic was not released to this course."""
+        if not self.release(topic).exists():
+            raise FileNotFoundError(f"{topic} has not been released yet: python -m dlopt.homework release {topic}")
+        return self.release(topic)
+
     def autograded(self, topic, student):
         """nbgrader's graded notebook."""
         return self.root / "autograded" / student / topic / f"{topic}.ipynb"

@@ -223,8 +223,7 @@ def collect(course, topic, source, known=None):
     Raises:
         FileNotFoundError: the topic was not released yet.
     """
-    if not course.release(topic).exists():
-        raise FileNotFoundError(f"{topic} has not been released yet: python -m dlopt.homework release {topic}")
+    course.need_release(topic)
     owned, nobody = group(files(source), topic, known)
     report = {}
     for student, (key, candidates) in sorted(owned.items()):

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from dlopt.homework.course import write
+from dlopt.homework.repair import defined
 
 README = """\
 {title}
@@ -29,12 +30,18 @@ def student_version(nb):
 
 
 def check_source(nb, homework):
-    """Raise ``ValueError`` if the notebook and ``checks.py`` disagree on which cells carry how many points."""
+    """Raise ``ValueError`` if notebook, ``checks.py`` and ``drivers.py`` disagree on cells, points or functions."""
     cells = {c.metadata.nbgrader.grade_id: c.metadata.nbgrader for c in nb.cells if "nbgrader" in c.metadata}
     graded = {k: m.points for k, m in cells.items() if m.grade and not m.solution}
     declared = {t.cell: t.points for t in homework.tasks}
     if graded != declared:
         raise ValueError(f"test cells of the notebook carry {graded}, checks.py declares {declared}; make them equal")
+    code = "\n".join(c.source for c in nb.cells if c.cell_type == "code")
+    for task in homework.tasks:
+        if missing := set(task.functions) - defined(code):
+            raise ValueError(f"no cell of the notebook defines {', '.join(sorted(missing))} of task {task.cell}")
+        if task.driver not in defined(homework.drivers):
+            raise ValueError(f"drivers.py has no function {task.driver}, which task {task.cell} calls")
     if unknown := set(homework.skip) - set(cells):
         raise ValueError(f"checks.py skips cells that do not exist: {', '.join(sorted(unknown))}")
 
