@@ -415,7 +415,7 @@ def test_outputs_are_reduced_to_text_and_small_pictures():
     "[a](javascript:alert(1))", "[a]( JaVaScript:alert(1))", "[a](<javascript:alert(1)>)", "[a](java&#115;cript:alert(1))", "[a](data:text/html,x)",
     "[a]\n\n[a]: javascript:alert(1)", "![a](javascript:alert(1))", "[a](&#x6A;avascript&colon;alert(1))", "<script>alert(1)</script>",
     "<a href='javascript:alert(1)'>x</a>", "<b onclick=alert(1)>x</b>", "<iframe src=x></iframe>", "<javascript:alert(1)>", "<svg/onload=alert(1)>",
-    "`</code><script>alert(1)</script>`", "<style>@import 'x'</style>", "[a](vb\\script:x)", "<img src=x onerror=alert(1)>",
+    "`</code><script>alert(1)</script>`", "<style>@import 'x'</style>", "$<script>alert(1)</script>$", "$$<img src=x onerror=alert(1)>$$", "$&lt;svg onload=alert(1)&gt;$", "[a](vb\\script:x)", "<img src=x onerror=alert(1)>",
 ])  # fmt: skip
 def test_a_students_markdown_shows_no_script_whatever_its_disguise(text):
     from dlopt.homework.gradebook import harmless
@@ -432,3 +432,4 @@ def test_honest_markdown_keeps_its_links_and_its_mathematics():
 
     text = "See [this](https://a.b/c?d=e) and [here](#x), **bold**, $\\eta \\le 2/L$"
     assert harmless(text) == text
+    assert harmless(r"$a < b$ and $$a &< b > c$$") == r"$a \lt  b$ and $$a &\lt  b \gt  c$$"

@@ -43,6 +43,7 @@ from dlopt.homework import publish, spec
 from dlopt.homework.course import Course, late_share, write
 
 KEEP_BACKUPS = 5
+MATH = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.S)
 LINK = re.compile(r"(\]\(\s*<?|\]:\s*<?|<)([^\s)>]*)")  # where Markdown expects the target of a link
 CONFIG = """\
 # Written by `python -m dlopt.homework release`: nbgrader's own commands and formgrader use the book's trusted grading.
@@ -108,7 +109,11 @@ def harmless(markdown):
         odd = re.match(r"[a-z][a-z0-9+.-]*:", target) and not target.startswith(("http:", "https:", "mailto:"))
         return f"{link[1]}blocked" if odd else link[0]
 
-    return LINK.sub(look, SanitizeHTML().sanitize_html_tags(markdown))
+    def formula(found):  # an escaped < would be shown as such, and LaTeX has a word for it
+        return found[0].replace("&lt;", r"\lt ").replace("&gt;", r"\gt ").replace("&amp;", "&")
+
+    clean = SanitizeHTML().sanitize_html_tags(markdown)
+    return LINK.sub(look, MATH.sub(formula, clean))
 
 
 class TrustedGrades(SaveAutoGrades):

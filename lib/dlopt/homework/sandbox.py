@@ -117,7 +117,8 @@ def missing():
 
 def _remove_stale(root=CGROUPS):
     """Remove the empty groups of a run that was killed; groups in use cannot be removed, so this harms nobody."""
-    places = [root, root / "memory", root / "pids", root / _own_cgroup(), (root / _own_cgroup()).parent]
+    v1 = [root / name / below for name in ("memory", "pids") for below in ("", _own_cgroup(name))]
+    places = [root, root / _own_cgroup(), (root / _own_cgroup()).parent, *v1]
     for group in (g for place in places for g in place.glob("dlopt-*")):
         with contextlib.suppress(OSError):
             group.rmdir()
