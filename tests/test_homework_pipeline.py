@@ -248,6 +248,21 @@ def test_nbgraders_own_export_reads_the_gradebook(graded, tmp_path):
     assert float(rows["optim"]["raw_score"]) == hc.FULL - 4
 
 
+def test_nbgraders_own_autograde_writes_trusted_scores_and_refuses_what_was_not_graded_yet(graded):
+    course, *_ = graded
+    command = [sys.executable, "-W", "ignore", "-m", "nbgrader", "autograde", hc.TOPIC, "--student", "forge", "--force"]
+    assert subprocess.run(command, cwd=course.root, capture_output=True, timeout=120).returncode == 0
+    assert scores(course)["forge"] == 0
+    path = course.submitted(hc.TOPIC, "forge")
+    kept = path.read_text()
+    path.write_text(kept.replace("torch", "torch ", 1))
+    try:
+        refused = subprocess.run(command, cwd=course.root, capture_output=True, text=True, timeout=120)
+    finally:
+        path.write_text(kept)
+    assert refused.returncode != 0 and "no trusted result for this submission" in refused.stderr
+
+
 def test_command_line_refuses_without_bubblewrap_and_says_how_to_overrule(graded, monkeypatch, capsys):
     course, *_ = graded
     monkeypatch.setattr(shutil, "which", lambda name: None)
