@@ -136,6 +136,8 @@ def _is_thebe(script):
 
 def _finish_page(app, pagename, templatename, context, doctree):
     context["script_files"] = [s for s in context.get("script_files", []) if not _is_thebe(s)]
+    if "generate_toctree_html" in context:
+        context["generate_toctree_html"] = _with_named_toggles(context["generate_toctree_html"])
     if "body" in context:
         context["body"] = accessible(context["body"])
     if doctree is not None and 'name="description"' not in context.get("metatags", ""):
@@ -143,8 +145,17 @@ def _finish_page(app, pagename, templatename, context, doctree):
         context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{text}" />\n'
 
 
+def _with_named_toggles(generate):
+    """The theme's sidebar unfolds by a ``summary`` that holds an icon only; give it a name."""
+    def generated(*arguments, **options):
+        return str(generate(*arguments, **options)).replace("<summary>", '<summary aria-label="Pages below">')
+
+    return generated
+
+
 def accessible(body):
-    """The page's HTML with the roles of bibliographies mended: their entries are list items of a plain list."""
+    """The page's HTML mended: a bibliography is a plain list of items; an empty corner of a table is no header."""
+    body = re.sub(r"<th\b[^>]*>(\s|<p>\s*</p>)*</th>", "<td></td>", body)
     body = re.sub(r' role="doc-biblioentry"', ' role="listitem"', body)
     return re.sub(r' role="doc-bibliography"', "", body)
 
