@@ -8,7 +8,7 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from conftest import program
-from dlopt import interactive, losses, objectives, rules
+from dlopt import heavy_ball, interactive, losses, objectives, rules
 from dlopt.chains import expected_square
 from playwright.sync_api import sync_playwright
 from scipy import optimize, stats
@@ -378,3 +378,41 @@ def test_the_chains_noise_is_standard_normal(opened):
     page = opened(interactive.schedule_exponent())
     draws = page.evaluate("Array.from({length: 20000}, DlOpt.lib.scheduleExponent.normals(7))")
     assert stats.kstest(draws, "norm").pvalue > 1e-3
+
+
+# --- the phase map
+
+@pytest.mark.browser
+@pytest.mark.parametrize("method", ["heavy ball", "nesterov"])
+def test_the_phase_map_has_the_library_s_roots_regimes_and_ball(opened, method):
+    page, settings = opened(interactive.phase_map(method=method)), [(a, mu) for a in (0.01, 0.3, 1.0, 1.9, 3.7, 4.2)
+                                                                   for mu in (0.0, 0.2, 0.9)]
+    got = page.evaluate("""([settings, nesterov]) => settings.map(([a, mu]) => { const m = DlOpt.lib.phaseMap;
+        return [m.roots(a, mu, nesterov), m.regime(a, mu, nesterov), m.run(a, mu, nesterov, 30)]; })""",
+                        [settings, method == "nesterov"])
+    rule = rules.nesterov if method == "nesterov" else rules.momentum
+    for (a, mu), (pair, word, path) in zip(settings, got):
+        want = heavy_ball.roots(1.0, lr=a, mu=mu, method=method)
+        found = np.array([complex(*root) for root in pair])
+        assert np.sort_complex(found) == pytest.approx(np.sort_complex(want), abs=1e-12)
+        assert word == heavy_ball.regime(1.0, lr=a, mu=mu, method=method)
+        start = torch.ones(1, dtype=torch.float64)
+        run = objectives.trajectory(objectives.quadratic([1.0]), rule, start, 30, lr=a, mu=mu).positions[:, 0]
+        assert (torch.tensor(path, dtype=torch.float64) - run).abs().max() < 1e-9 * run.abs().max()
+
+
+@pytest.mark.browser
+def test_the_phase_map_says_what_the_ball_does_and_moves_by_the_keys(opened):
+    page = opened(interactive.phase_map(0.1, 0.5))
+    assert "swings through the bottom" in page.inner_text(".dlopt-readout")
+    grip(page).focus()
+    for _ in range(4):
+        page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Shift+ArrowDown")
+    settle(page)
+    assert state(page)["point"][1] == 0 and "creeps to the bottom" in page.inner_text(".dlopt-readout")
+
+
+def test_the_phase_map_refuses_a_momentum_of_one():
+    with pytest.raises(ValueError, match=r"mu must be in \[0, 0.999\], got 1"):
+        interactive.phase_map(mu=1.0)

@@ -7,7 +7,7 @@ ROWS = {  # lowest first; 0+, 1+ and 3+ are the pieces of their row that are bui
     "0": {"checks"},
     "0+": {"scale", "device"},
     "1": {"rules", "schedules", "losses", "data", "initialization", "normalization", "statistics", "finite_sums"},
-    "1+": {"models", "objectives", "chains"},
+    "1+": {"models", "objectives", "chains", "heavy_ball", "landscapes"},
     "2": {"optimizers", "curvature", "profiling", "noise"},
     "3": {"training"},
     "3+": {"ensemble"},

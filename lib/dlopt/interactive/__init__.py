@@ -5,6 +5,6 @@ say in words what they show, and fetch nothing. Each weighs less than 25 kB with
 """
 
 from dlopt.interactive.figure import Interactive, figures
-from dlopt.interactive.gallery import descent, estimators, schedule_exponent
+from dlopt.interactive.gallery import descent, estimators, phase_map, schedule_exponent
 
-__all__ = ["Interactive", "descent", "estimators", "figures", "schedule_exponent"]
+__all__ = ["Interactive", "descent", "estimators", "figures", "phase_map", "schedule_exponent"]

@@ -86,3 +86,26 @@ def estimators(fit="level", *, loss="squared", delta=1.0, id="estimators"):
               "loss": one_of("loss", loss, ("squared", "absolute", "huber"))}
     return Interactive("estimators", "What a loss estimates", "Drag the points and the outlier, or reach them by Tab "
                        "and move them by the arrow keys; then change the loss and Huber’s δ.", config, id)
+
+
+def phase_map(rate=0.1, mu=0.5, *, method="heavy ball", id="phase-map"):
+    r"""Momentum on one parabola: the map of regimes, the two roots in the complex plane, the ball in its valley.
+
+    The roots are those of `dlopt.heavy_ball.roots`; the ball follows `dlopt.rules.momentum` or `dlopt.rules.nesterov`.
+
+    Args:
+        rate: rate times curvature, :math:`\eta\lambda`, in [0.001, 4.2].
+        mu: momentum in [0, 0.999].
+        method: ``"heavy ball"`` or ``"nesterov"``.
+        id: HTML id, unique on its page.
+
+    Returns:
+        The figure; it displays itself as the last expression of a cell.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    config = {"point": [in_closed("rate", rate, 0.001, 4.2), in_closed("mu", mu, 0, 0.999)],
+              "method": one_of("method", method, ("heavy ball", "nesterov"))}
+    return Interactive("phase_map", "Where momentum oscillates", "Drag the open circle over the map; lines mark where "
+                       "the roots become complex (solid) and where the method diverges (dashed).", config, id)
