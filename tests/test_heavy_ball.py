@@ -82,3 +82,22 @@ def test_a_run_that_does_not_arrive_is_not_a_number():
 def test_wrong_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_exact_gradients_keep_both_convex_bounds_and_the_slopes_are_one_and_two():
+    lam, start = np.geomspace(1e-9, 1, 200), np.random.default_rng(0).standard_normal((3, 200))
+    k, square = np.arange(1, 2001)[:, None], (start**2).sum(1)
+    plain, fast = (heavy_ball.convex_gaps(lam, start, steps=2000, accelerate=a) for a in (False, True))
+    assert (plain <= square / (2 * k)).all() and (fast <= 2 * square / (k + 1) ** 2).all()
+    slope = lambda gap: np.polyfit(np.log(k[99:, 0]), np.log(gap[99:].mean(1)), 1)[0]  # noqa: E731
+    assert slope(plain) == pytest.approx(-1, abs=0.2) and slope(fast) == pytest.approx(-2, abs=0.3)
+
+
+def test_gradient_descent_in_convex_gaps_is_the_closed_form_and_noise_is_added():
+    lam, start = np.array([0.2, 1.0]), np.array([[1.0, 3.0]])
+    got = heavy_ball.convex_gaps(lam, start, steps=5, accelerate=False)
+    np.testing.assert_allclose(got[:, 0], [0.1 * 0.8 ** (2 * k) for k in range(1, 6)], rtol=1e-12)
+    xi = np.random.default_rng(7).standard_normal((1, 2))
+    one = heavy_ball.convex_gaps(lam, start, steps=1, accelerate=True, noise=0.5, seed=7)
+    x = start - (lam * start + 0.5 * xi)
+    assert one[0, 0] == pytest.approx((0.5 * lam * x**2).sum())

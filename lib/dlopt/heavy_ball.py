@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlopt.checks import in_half_open, one_of, positive, whole
+from dlopt.checks import in_half_open, non_negative, one_of, positive, whole
 from dlopt.rules import momentum, nesterov, sgd, state_names
 
 METHODS = ("gradient descent", "heavy ball", "nesterov")
@@ -127,3 +127,34 @@ def steps_to(spectrum, start, *, method, lr, mu=0.0, tolerance=1e-4, limit=200_0
         if not np.isnan(found).any():
             break
     return found
+
+
+def convex_gaps(spectrum, start, *, steps, accelerate, noise=0.0, seed=0):
+    r"""Height above the minimum under gradient descent or Nesterov's method for convex functions, at rate 1/L.
+
+    .. math:: y_k = x_{k-1} + \mu_k (x_{k-1} - x_{k-2}),\quad x_k = y_k - \tfrac1L \nabla f(y_k),\quad
+              \mu_k = \tfrac{k-1}{k+2} \text{ (0 for gradient descent)}
+
+    Args:
+        spectrum: curvatures >= 0, [n]; the quadratic need not be strongly convex.
+        start: [S, n].
+        steps: number of steps.
+        accelerate: True for Nesterov's momentum.
+        noise: standard deviation of Gaussian noise on every coordinate of the gradient.
+        seed: seed of the noise.
+
+    Returns:
+        f(x_k) for k = 1..steps, [steps, S]. With exact gradients Nesterov's method keeps below
+        :math:`2 L \|x_0\|^2 / (k+1)^2` and gradient descent below :math:`L \|x_0\|^2 / (2k)`.
+
+    Source: Nesterov (1983); the constants as in Beck and Teboulle (2009), theorem 4.4 and 3.1.
+    """
+    spectrum, x = np.asarray(spectrum, dtype=float), np.array(start, dtype=float)
+    lr, sigma, rng = 1 / spectrum.max(), non_negative("noise", noise), np.random.default_rng(seed)
+    before, gaps = x, np.empty((whole("steps", steps), len(x)))
+    for k in range(1, steps + 1):
+        y = x + (k - 1) / (k + 2) * (x - before) if accelerate else x
+        g = spectrum * y + (sigma * rng.standard_normal(x.shape) if sigma else 0.0)
+        before, x = x, y - lr * g
+        gaps[k - 1] = 0.5 * (spectrum * x * x).sum(1)
+    return gaps
