@@ -26,7 +26,7 @@ def test_the_largest_curvature_is_one(land):
 def test_maxima_are_where_the_slope_falls_through_zero(land):
     for i, tops in enumerate(land.maxima[:20]):
         for top in tops[np.isfinite(tops)]:
-            column = lambda x: land.gradient(np.full(land.n, x))[i]  # noqa: E731
+            column = lambda x, i=i: land.gradient(np.full(land.n, x))[i]  # noqa: E731
             assert column(top - 0.01) > 0 > column(top + 0.01) and abs(column(top)) < 1e-3
 
 
