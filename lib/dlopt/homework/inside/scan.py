@@ -106,7 +106,8 @@ def hidden_calls(statements):
             hits.add(("getattr with a computed name", node.lineno))
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            hits |= {(f"import {n}", node.lineno) for n in names if n.split(".")[0] in MODULES and n != "IPython.display"}
+            odd = (n for n in names if n.split(".")[0] in MODULES and n != "IPython.display")
+            hits |= {(f"import {n}", node.lineno) for n in odd}
         elif isinstance(node, ast.Assign) and any(_foreign(t) for t in node.targets):
             hits.add(("assignment into a library", node.lineno))
     return sorted(hits)
