@@ -1,6 +1,7 @@
 # ruff: noqa: E501  (tables of cases)
 """The trusted side: pipe language, static look, comparison, sandbox; what is forged or odd earns nothing and breaks nothing."""
 
+import colorsys
 import dataclasses
 import html
 import json
@@ -160,6 +161,12 @@ def test_forbidden_functions_classes_and_methods_raise_inside_and_work_again_out
                 call()
     torch.optim.SGD([x], lr=1)
     torch.linalg.eigh(x)
+
+
+def test_a_whole_module_may_be_forbidden_by_its_bare_name():
+    with without(["colorsys"]), pytest.raises(RuntimeError, match="colorsys may not be used here"):
+        colorsys.rgb_to_hsv(0.1, 0.2, 0.3)
+    assert colorsys.rgb_to_hsv(0.0, 0.0, 0.0) == (0.0, 0.0, 0.0)
 
 
 # --- comparison ------------------------------------------------------------------------------------------------------

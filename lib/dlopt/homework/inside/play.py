@@ -50,8 +50,8 @@ def _members(dotted):
     """``(owner, attribute, value)`` of all that ``dotted`` names: one function, or what a package defines."""
     parent, _, last = dotted.rpartition(".")
     try:
-        owner = _resolve(parent)
-        found = getattr(owner, last)
+        owner = _resolve(parent) if parent else None  # a bare name is a module
+        found = getattr(owner, last) if parent else importlib.import_module(last)
     except (ImportError, AttributeError):
         return
     if not isinstance(found, types.ModuleType):
