@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ def pytest_terminal_summary(terminalreporter):
     for _, what, cure in PROGRAMS.values():
         if any(f"not checked: {what}" in reason for reason in skipped):
             terminalreporter.write_line(f"NOT CHECKED: {what}: {cure}", red=True, bold=True)
+
+
+@pytest.fixture
+def keyboard():
+    """Ctrl-C raises KeyboardInterrupt, even where the suite runs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

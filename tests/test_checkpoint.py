@@ -70,7 +70,7 @@ def test_a_run_resumed_in_the_middle_equals_one_never_stopped_bit_for_bit(tmp_pa
     assert_same(straight, fit(tmp_path / "run.pt", resume=True, **SCHEDULES[name]))
 
 
-def test_a_run_interrupted_from_the_keyboard_resumes_as_if_it_had_not_been(tmp_path):
+def test_a_run_interrupted_from_the_keyboard_resumes_as_if_it_had_not_been(tmp_path, keyboard):
     def press(run):
         if run.step == 13:
             os.kill(os.getpid(), signal.SIGINT)

@@ -189,7 +189,7 @@ def test_a_nonfinite_gradient_is_not_applied_when_clipped():
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before))
 
 
-def test_ctrl_c_ends_after_the_update_in_progress_and_returns_what_was_reached():
+def test_ctrl_c_ends_after_the_update_in_progress_and_returns_what_was_reached(keyboard):
     def press(run):
         if run.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
