@@ -52,6 +52,17 @@ def test_nesterov_is_ahead_of_gradient_descent(problem):
     assert nesterov < plain / 10
 
 
+def test_batches_that_grow_are_runs_of_each_size_one_after_the_other(problem):
+    settings = dict(epochs=1, seeds=[5, 6])
+    grown = stochastic_descend(problem, lambda t: 0.3, epochs=2, batch_size=lambda e: [10, 60][e], seeds=[5, 6])
+    first = stochastic_descend(problem, lambda t: 0.3, batch_size=10, **settings)
+    torch.testing.assert_close(grown[:, :2], first, rtol=0, atol=0)
+    full = first[:, 1] - 0.3 * problem.gradient(first[:, 1])
+    torch.testing.assert_close(grown[:, 2], full, rtol=1e-12, atol=1e-14)
+    with pytest.raises(ValueError, match="batch_size must be <= 60, the number of examples, got 61"):
+        stochastic_descend(problem, lambda t: 0.3, epochs=2, batch_size=lambda e: 60 + e, seeds=[5])
+
+
 def test_full_batches_are_gradient_descent_whatever_the_seed(problem):
     lr = 1 / problem.smoothness
     runs = stochastic_descend(problem, lambda t: lr, epochs=5, batch_size=60, seeds=[3, 4])

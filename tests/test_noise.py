@@ -10,8 +10,10 @@ from dlopt.noise import (
     expected_error,
     gradient_noise,
     minibatch_error,
+    noise_ball,
     per_example_gradients,
     two_batch_noise_scale,
+    update_noise,
 )
 from dlopt.scale import generator
 from dlopt.statistics import mean_interval
@@ -122,3 +124,35 @@ def test_a_biased_sampler_is_caught_and_a_fair_one_is_not():
     assert bias_ratio(g, half) > 30
     with pytest.raises(ValueError, match="at least two batches to show, got 1"):
         bias_ratio(g, fair[:1])
+
+
+@pytest.mark.parametrize(
+    "lr, curvature, momentum", [(0.1, 1.0, 0.0), (1.5, 1.0, 0.0), (0.02, 3.0, 0.9), (0.9, 2.0, 0.5)]
+)
+def test_the_noise_ball_solves_the_lyapunov_equation_of_the_heavy_ball(lr, curvature, momentum):
+    step = torch.tensor([[1 + momentum - lr * curvature, -momentum], [1.0, 0.0]], dtype=torch.float64)
+    noise = torch.tensor([(0.7 * lr) ** 2, 0, 0, 0], dtype=torch.float64)
+    covariance = torch.linalg.solve(torch.eye(4, dtype=torch.float64) - torch.kron(step, step), noise)
+    found = noise_ball(lr, curvature=curvature, noise=0.7, momentum=momentum)
+    assert found == pytest.approx(covariance[0].item(), rel=1e-10)
+    assert noise_ball(2 * (1 + momentum) / curvature, curvature=curvature, momentum=momentum) == float("inf")
+
+
+def test_update_noise_is_the_covariance_that_subsets_add_per_unit_of_training():
+    g = torch.randn(N, 3, dtype=torch.float64, generator=generator(3))
+    trace = gradient_noise(g).trace
+    for size in (1, 5, 16, N):
+        per_unit = 0.2 * expected_error(trace, size, N)  # 1/lr updates, each with covariance lr**2 * error
+        assert update_noise(0.2, size, N) * trace / (N - 1) == pytest.approx(per_unit, rel=1e-12, abs=1e-15)
+    assert update_noise(0.2, 4, N, momentum=0.9) == pytest.approx(10 * update_noise(0.2, 4, N))
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: update_noise(0.1, 30, 20), "batch_size must be <= n, got 30 of 20"),
+    (lambda: update_noise(-0.1, 3, 20), "lr must be >= 0, got -0.1"),
+    (lambda: update_noise(0.1, 3, 20, momentum=1.0), r"momentum must be in \[0, 1\), got 1.0"),
+    (lambda: noise_ball(0.0), "lr must be > 0, got 0.0"),
+])  # fmt: skip
+def test_noise_formulas_refuse(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

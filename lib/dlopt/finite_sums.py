@@ -101,16 +101,14 @@ def stochastic_descend(problem, rates, *, epochs, batch_size, seeds, replacement
         problem: a :class:`SoftmaxRegression`.
         rates: ``rates(t)``, the step size of update t = 1, 2, ...
         epochs: passes over the data; the examples left over by whole batches are dropped.
-        batch_size: 1 ... N.
+        batch_size: 1 ... N; or a function of the epoch (from 0) for batches that grow.
         seeds: of the order in which examples are drawn.
         replacement: draw every example independently instead of by a new permutation each epoch.
 
     Returns:
         W after 0 ... ``epochs`` epochs, [seeds, epochs + 1, d + 1, classes].
     """
-    n, size = problem.n, whole("batch_size", batch_size)
-    if size > n:
-        raise ValueError(f"batch_size must be <= {n}, the number of examples, got {batch_size}")
+    n, size_of = problem.n, batch_size if callable(batch_size) else lambda epoch: batch_size
     sources = [generator(seed) for seed in seeds]
 
     def draw(source):
@@ -118,7 +116,9 @@ def stochastic_descend(problem, rates, *, epochs, batch_size, seeds, replacement
 
     w, t = torch.zeros(len(sources), *problem.shape, dtype=torch.float64, device=problem.x.device), 0
     path = [w]
-    for _ in range(whole("epochs", epochs)):
+    for epoch in range(whole("epochs", epochs)):
+        if (size := whole("batch_size", size_of(epoch))) > n:
+            raise ValueError(f"batch_size must be <= {n}, the number of examples, got {size}")
         orders = torch.stack([draw(g) for g in sources])
         for index in orders.to(problem.x.device)[:, : n - n % size].split(size, 1):
             t += 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch.func import functional_call, grad, vmap
 
-from dlopt.checks import positive, whole
+from dlopt.checks import in_half_open, non_negative, positive, whole
 from dlopt.scale import generator
 
 
@@ -177,3 +177,46 @@ def two_batch_noise_scale(small_squares, big_squares, small, big):
     square = (big * high - small * low) / (big - small)
     trace = (low - high) / (1 / small - 1 / big)
     return (trace / square if square > 0 else float("nan")), square
+
+
+def update_noise(lr, batch_size, n, momentum=0.0):
+    r"""Smith's noise scale: what the rate, the batch and the momentum do to the noise per unit of training.
+
+    .. math:: g = \frac{\eta}{1-m} \Big( \frac NB - 1 \Big) \approx \frac{\eta N}{(1-m) B} \quad (B \ll N)
+
+    While the parameters move by one unit of :math:`\eta t/(1-m)`, the updates' noise has covariance
+    :math:`g\,\Sigma/(N-1)`.
+
+    Args:
+        lr: learning rate :math:`\eta \ge 0`.
+        batch_size: B, 1 ... N, drawn without replacement.
+        n: examples N.
+        momentum: m of the heavy ball, in [0, 1).
+
+    Source: Smith, Kindermans, Ying and Le (2018), arXiv:1711.00489, equation 4 and section 4.
+    """
+    non_negative("lr", lr), in_half_open("momentum", momentum)
+    if whole("batch_size", batch_size) > whole("n", n):
+        raise ValueError(f"batch_size must be <= n, got {batch_size} of {n}")
+    return lr / (1 - momentum) * (n / batch_size - 1)
+
+
+def noise_ball(lr, *, curvature=1.0, noise=1.0, momentum=0.0):
+    r"""The mean square at which a heavy ball with noisy gradients settles on a parabola; infinite if it does not.
+
+    .. math:: \lim_t \mathbb{E}\,x_t^2 = \frac{(1+m)\,\eta\,\sigma^2}{(1-m)\,\lambda\,(2(1+m)-\eta\lambda)}
+              \approx \frac{\eta\,\sigma^2}{2\lambda(1-m)}
+
+    Args:
+        lr: learning rate :math:`\eta > 0`.
+        curvature: :math:`\lambda > 0`.
+        noise: standard deviation :math:`\sigma` of the gradient, independent from step to step.
+        momentum: m in [0, 1), in PyTorch's convention.
+
+    The stationary variance of the second-order autoregression :math:`x_{t+1} = (1+m-\eta\lambda)x_t - m x_{t-1} -
+    \eta\sigma\xi_t`.
+    """
+    positive("lr", lr), positive("curvature", curvature), non_negative("noise", noise)
+    m = in_half_open("momentum", momentum)
+    room = 2 * (1 + m) - lr * curvature
+    return (1 + m) * lr * noise**2 / ((1 - m) * curvature * room) if room > 0 else float("inf")
