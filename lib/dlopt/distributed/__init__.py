@@ -1,0 +1,9 @@
+"""Training on several processes: collectives, a parameter server, every kind of parallelism, and a simulator.
+
+The engine is ``torch.distributed``: gloo on CPUs, NCCL on GPUs. :func:`launch` starts the processes on this machine,
+``torchrun`` on one or many.
+"""
+
+from dlopt.distributed.launch import Outcome, init_group, launch, report, watch
+
+__all__ = ["Outcome", "init_group", "launch", "report", "watch"]

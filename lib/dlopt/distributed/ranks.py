@@ -1,0 +1,86 @@
+"""What ranks do in the book's experiments and tests; a launched function must be importable, so they live here."""
+
+import torch
+import torch.distributed as dist
+from torch.nn.functional import cross_entropy
+
+from dlopt import data, models
+from dlopt.distributed import collectives
+from dlopt.distributed.flat import Flat
+
+ALL_REDUCE = {
+    "ring": collectives.ring_all_reduce, "tree": collectives.tree_all_reduce, "server": collectives.server_all_reduce,
+}  # fmt: skip
+
+
+def identity():
+    """The rank and the number of ranks."""
+    return dist.get_rank(), dist.get_world_size()
+
+
+def all_reduce(kind, n, seed=0):
+    """Sum a random vector over the ranks by one of ``ALL_REDUCE`` and by torch.
+
+    Returns:
+        The largest difference of the two sums, and the number of elements that this rank sent.
+    """
+    x = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + dist.get_rank()))
+    theirs = x.clone()
+    dist.all_reduce(theirs)
+    sent = ALL_REDUCE[kind](x)
+    return (x - theirs).abs().max().item(), sent
+
+
+def problem(seed=0, hidden=16, dtype=torch.float64):
+    """The book's small distributed problem: digits and a perceptron with one hidden layer.
+
+    Returns:
+        The model, the training inputs and targets.
+    """
+    digits = data.digits(dtype=dtype)
+    return models.mlp([64, hidden, 10], activation="tanh", seed=seed).to(dtype), digits.x_train, digits.y_train
+
+
+def batch(t, workers, batch_size, n, seed=0):
+    """Indices of the global batch of step t, [workers, batch_size]; every rank draws the same ones."""
+    source = torch.Generator().manual_seed(seed * 1_000_003 + t)
+    return torch.randint(n, (workers, batch_size), generator=source)
+
+
+def single_process(workers, batch_size, steps, lr, seed=0):
+    """SGD in one process with batches of ``workers * batch_size``: what synchronous SGD must equal.
+
+    Returns:
+        The parameters after the last step, [n].
+    """
+    model, x, y = problem(seed)
+    flat = Flat(model)
+    for t in range(steps):
+        index = batch(t, workers, batch_size, len(x), seed).flatten()
+        flat.zero_grad()
+        cross_entropy(model(x[index]), y[index]).backward()
+        flat.theta -= lr * flat.gradient
+    return flat.theta
+
+
+def synchronous_sgd(batch_size, steps, lr, seed=0, kind="ring", divisor=None):
+    """Synchronous SGD by all-reduce: every rank computes its share, all add up, all take the same step.
+
+    Args:
+        batch_size: B of each rank.
+        kind: one of ``ALL_REDUCE``.
+        divisor: of the sum of gradients; None: the number of ranks, which is right.
+
+    Returns:
+        The parameters after the last step, [n].
+    """
+    rank, workers = identity()
+    model, x, y = problem(seed)
+    flat = Flat(model)
+    for t in range(steps):
+        index = batch(t, workers, batch_size, len(x), seed)[rank]
+        flat.zero_grad()
+        cross_entropy(model(x[index]), y[index]).backward()
+        ALL_REDUCE[kind](flat.gradient)
+        flat.theta -= lr * flat.gradient / (divisor or workers)
+    return flat.theta
