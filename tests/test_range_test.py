@@ -9,7 +9,7 @@ from dlopt import losses
 from dlopt.models import mlp
 from dlopt.optimizers import SGD, Adam
 from dlopt.scale import generator
-from dlopt.training import accumulate_gradient, lr_range_test, train
+from dlopt.training import accumulate_gradient, lr_range_test, staged, train
 
 
 @pytest.fixture
@@ -134,3 +134,27 @@ def test_accumulation_refuses(problem, n, m, piece, message):
     model, (x, y) = problem
     with pytest.raises(ValueError, match=message):
         accumulate_gradient(model, losses.cross_entropy, x[:n], y[:m], piece)
+
+
+# --- stages of batch and rate
+
+def test_stages_change_batch_and_rate_at_the_same_update():
+    x, y = torch.randn(50, 6, dtype=torch.float64, generator=generator(1)), torch.arange(50) % 3
+    batch_size, schedule = staged(50, [2, 3], [8, 20, 50], [1.0, 0.5, 0.1])
+    history = train(mlp([6, 3], seed=0).double(), (x, y), optimizer=lambda p: SGD(p, 0.2), loss=losses.cross_entropy,
+                    epochs=4, batch_size=batch_size, schedule=schedule)
+    sizes, rates = np.diff(history.examples, prepend=0), history.lr
+    assert sizes.tolist() == 2 * [8, 8, 8, 8, 8, 8, 2] + [20, 20, 10, 50]
+    assert rates.tolist() == pytest.approx([0.2] * 14 + [0.1] * 3 + [0.02])
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (([2], [8, 60], [1, 1]), "each of batch_sizes must be <= 50, the number of examples, got 60; cap it"),
+    (([2], [8], [1, 1]), "one entry more than starts, got 1, 2 and 1 starts"),
+    (([3, 2], [8, 8, 8], [1, 1, 1]), r"starts must increase, got \[3, 2\]"),
+    (([2], [8, 0], [1, 1]), "each of batch_sizes must be a whole number >= 1, got 0"),
+    (([2], [8, 8], [1, -1]), "each of factors must be >= 0, got -1"),
+])  # fmt: skip
+def test_stages_refuse(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        staged(50, *arguments)

@@ -1,6 +1,8 @@
-"""``Batches``: a batch sampler whose batch size may change from epoch to epoch."""
+"""``Batches``: a batch sampler whose batch size may change from epoch to epoch; ``staged`` changes it and the rate."""
 
-from dlopt.checks import whole
+from bisect import bisect_right
+
+from dlopt.checks import non_negative, whole
 from dlopt.data import BatchSampler
 
 
@@ -77,3 +79,37 @@ class Batches:
             sampler = self._at(epoch)
             sampler.load_state_dict(state["begun"])
         self.epoch, self._sampler = epoch, sampler
+
+
+def staged(n, starts, batch_sizes, factors):
+    """Batch size and rate that change together at given epochs: decay the one, grow the other, or both.
+
+    Args:
+        n: number of training examples.
+        starts: epochs (from 1, increasing) at which the second, third, ... stage begins, [S - 1].
+        batch_sizes: of the S stages, each 1 ... n.
+        factors: of the S stages on the learning rate, each >= 0.
+
+    Returns:
+        ``(batch_size, schedule)`` for :func:`dlopt.training.train` and ``Ensemble.train``: a function of the epoch, and
+        a function of the step that counts the steps which those batches make.
+
+    Raises:
+        ValueError: lists of unequal length, epochs that do not increase, values out of range.
+    """
+    starts = [whole("each of starts", epoch) for epoch in starts]
+    sizes = [whole("each of batch_sizes", size) for size in batch_sizes]
+    factors = [non_negative("each of factors", factor) for factor in factors]
+    if not len(sizes) == len(factors) == len(starts) + 1:
+        got = f"{len(sizes)}, {len(factors)} and {len(starts)} starts"
+        raise ValueError(f"batch_sizes and factors must have one entry more than starts, got {got}")
+    if sorted(set(starts)) != starts:
+        raise ValueError(f"starts must increase, got {starts}")
+    if max(sizes) > n:
+        raise ValueError(f"each of batch_sizes must be <= {n}, the number of examples, got {max(sizes)}; cap it")
+
+    def batch_size(epoch):
+        return sizes[bisect_right(starts, epoch)]
+
+    first_steps = [Batches(n, batch_size).steps(epoch) for epoch in starts]
+    return batch_size, lambda t: factors[bisect_right(first_steps, whole("the step", t, low=0))]
