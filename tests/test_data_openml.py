@@ -10,7 +10,8 @@ import threading
 import numpy as np
 import pytest
 import torch
-from dlopt.data import cifar10, fashion_mnist, openml
+from dlopt.data import cifar10, fashion_mnist, glyphs, openml
+from dlopt.data.openml import fashion_mnist_or_glyphs
 from sklearn.datasets import _openml
 
 N = 70  # images in the fixture
@@ -170,3 +171,18 @@ def test_a_full_disk_while_downloading_is_named_and_cleaned_up(serve, tmp_path, 
         with pytest.warns(RuntimeWarning, match="Invalid cache"):
             fashion_mnist(progress=False)
     assert not list((tmp_path / "cache").rglob("*.*"))
+
+
+def test_full_scale_takes_the_download_where_there_is_one(serve):
+    serve("fashion_mnist")
+    assert torch.equal(fashion_mnist_or_glyphs(3, progress=False).x_train, fashion_mnist(3, progress=False).x_train)
+
+
+def test_full_scale_without_a_network_says_so_and_takes_glyphs(monkeypatch):
+    def unreachable(*arguments):
+        raise ConnectionError("fashion_mnist must be downloaded once from OpenML")
+
+    monkeypatch.setattr(openml, "_load", unreachable)
+    with pytest.warns(UserWarning, match=r"downloaded once from OpenML; going on with glyphs\(30\)"):
+        found = fashion_mnist_or_glyphs(2, n=30)
+    assert torch.equal(found.x_train, glyphs(30, seed=2).x_train)

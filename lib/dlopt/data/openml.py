@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dlopt.checks import whole
 from dlopt.data import cache as file_cache
 from dlopt.data.dataset import Dataset, split_indices
+from dlopt.data.glyphs import glyphs
 
 TABLES = {  # name here -> (name on OpenML, version, images, channels, side, megabytes to fetch, licence)
     "fashion_mnist": ("Fashion-MNIST", 1, 70_000, 1, 28, 35, "MIT (Zalando Research)"),
@@ -54,6 +55,23 @@ def cifar10(seed=0, *, fractions=(4 / 6, 1 / 6, 1 / 6), progress=True, dtype=tor
     Source: Krizhevsky (2009), Learning multiple layers of features from tiny images.
     """
     return _dataset("cifar10", seed, fractions, progress, dtype)
+
+
+def fashion_mnist_or_glyphs(seed=0, n=50_000, **settings):
+    """Fashion-MNIST where it can be had, else as many glyphs: what a chapter trains on at ``full`` scale.
+
+    Args:
+        seed, settings: as for :func:`fashion_mnist`.
+        n: training images of the substitute.
+
+    Warns:
+        UserWarning: OpenML cannot be reached and nothing was downloaded before; the message says what is used instead.
+    """
+    try:
+        return fashion_mnist(seed, **settings)
+    except ConnectionError as error:
+        warnings.warn(f"{error}; going on with glyphs({n})", stacklevel=2)
+        return glyphs(n, seed=seed)
 
 
 def _dataset(name, seed, fractions, progress, dtype):

@@ -34,11 +34,11 @@ class RangeTest:
 
     @property
     def steepest(self):
-        """The rate, not beyond ``edge``, at which the smoothed loss falls fastest per factor of the rate."""
-        last = int(np.argmin(self.smooth))
-        if last < 2:
-            return float(self.lr[last])
-        return float(self.lr[np.argmin(np.gradient(self.smooth[: last + 1]))])
+        """The rate, below ``edge``, around which the smoothed loss falls most within a tenth of the test."""
+        last, width = int(np.argmin(self.smooth)), max(2, len(self.lr) // 10)
+        if last <= width:
+            return float(self.lr[last // 2])
+        return float(self.lr[np.argmin(self.smooth[width : last + 1] - self.smooth[: last + 1 - width]) + width // 2])
 
 
 def lr_range_test(model, data, *, optimizer, loss, low=1e-5, high=10.0, steps=100, batch_size=32, seed=0, smoothing=0.9,
