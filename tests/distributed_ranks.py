@@ -6,7 +6,9 @@ import time
 
 import torch
 import torch.distributed as dist
-from dlopt.distributed import init_group, launch, report
+from dlopt.distributed import ParameterServer, Worker, init_group, launch, report
+from dlopt.distributed import ranks as book
+from torch.nn.functional import cross_entropy
 
 
 def pid_and_sum():
@@ -77,3 +79,85 @@ def write_pid_and_hang(path):
         file.write(str(os.getpid()))
     os.replace(f"{path}/{dist.get_rank()}.part", f"{path}/{dist.get_rank()}.pid")
     time.sleep(1000)
+
+
+# --- parameter servers and faults
+
+def serve(updates, **server):
+    """Rank 0 serves; what the other ranks do is `work` below."""
+    model, x, y = book.problem()
+    return ParameterServer(model, updates=updates, lr=0.1, **server).serve()
+
+
+def work(before=lambda t, worker: None, seed=0):
+    """A worker that calls ``before(t, worker)`` after each backward pass; returns its number of steps."""
+    model, x, y = book.problem()
+    worker, source = Worker(model), torch.Generator().manual_seed(seed + dist.get_rank())
+    while worker.running:
+        index = torch.randint(len(x), (8,), generator=source)
+        worker.flat.zero_grad()
+        cross_entropy(model(x[index]), y[index]).backward()
+        before(worker.steps, worker)
+        worker.step()
+    return worker.steps
+
+
+def server_and_fault(fault, updates, rank, at, seconds=0.0, **server):
+    """Rank 0 serves, the others work; rank ``rank`` has a fault before its step ``at``, or from then on."""
+
+    def before(t, worker):
+        if dist.get_rank() != rank or t < at:
+            return
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault == "pause" and t == at or fault == "slow":
+            time.sleep(seconds)
+        if fault == "nan":
+            worker.flat.gradient[0] = float("nan")
+
+    if dist.get_rank() == 0:
+        return serve(updates, **server)
+    if fault == "late" and dist.get_rank() == rank:
+        time.sleep(seconds)
+    return work(before)
+
+
+def mismatched(rank):
+    """Rank ``rank`` builds a wider model than the server."""
+    if dist.get_rank() == 0:
+        return serve(10)
+    Worker(book.problem(hidden=16 + (dist.get_rank() == rank))[0])
+    time.sleep(1000)
+
+
+def killed_server():
+    """The server dies in the middle."""
+    if dist.get_rank() == 0:
+        return serve(100, mode="async", every=20, on_update=lambda store: os.kill(os.getpid(), signal.SIGKILL))
+    return work()
+
+
+def stopped_server():
+    """The server never answers."""
+    if dist.get_rank() == 0:
+        time.sleep(1000)
+    return work()
+
+
+def all_workers_die():
+    if dist.get_rank() == 0:
+        return serve(100)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def done_early(updates, steps):
+    """Workers that say goodbye after ``steps`` steps."""
+    if dist.get_rank() == 0:
+        return serve(updates)
+
+    def before(t, worker):
+        if t == steps:
+            worker.done()
+            worker.step = lambda: None
+
+    return work(before)

@@ -5,5 +5,8 @@ The engine is ``torch.distributed``: gloo on CPUs, NCCL on GPUs. :func:`launch` 
 """
 
 from dlopt.distributed.launch import Outcome, init_group, launch, report, watch
+from dlopt.distributed.parameter_server import ParameterServer, ServerLog, Worker
+from dlopt.distributed.store import Store, compensated, staleness_aware
 
-__all__ = ["Outcome", "init_group", "launch", "report", "watch"]
+__all__ = ["Outcome", "ParameterServer", "ServerLog", "Store", "Worker", "compensated", "init_group", "launch",
+           "report", "staleness_aware", "watch"]

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from dlopt.checks import positive, whole
 
 SETTLE = 0.5  # seconds in which, after a first failure, the failures that caused it or follow from it come in
-PRELOAD = ["torch", "torch.distributed", "dlopt.models", "dlopt.data"]
+PRELOAD = ["torch", "torch.distributed", "dlopt.distributed.ranks", "dlopt.models", "dlopt.data"]
 _pipe = None  # of a launched process: where progress and results go
 
 

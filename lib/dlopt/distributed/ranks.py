@@ -1,5 +1,7 @@
 """What ranks do in the book's experiments and tests; a launched function must be importable, so they live here."""
 
+import time
+
 import torch
 import torch.distributed as dist
 from torch.nn.functional import cross_entropy
@@ -7,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from dlopt import data, models
 from dlopt.distributed import collectives
 from dlopt.distributed.flat import Flat
+from dlopt.distributed.parameter_server import ParameterServer, Worker
 
 ALL_REDUCE = {
     "ring": collectives.ring_all_reduce, "tree": collectives.tree_all_reduce, "server": collectives.server_all_reduce,
@@ -84,3 +87,38 @@ def synchronous_sgd(batch_size, steps, lr, seed=0, kind="ring", divisor=None):
         ALL_REDUCE[kind](flat.gradient)
         flat.theta -= lr * flat.gradient / (divisor or workers)
     return flat.theta
+
+
+def serve_or_work(steps, batch_size, *, seed=0, servers=1, slow=None, hidden=16, worker=None, same=False, server=None,
+                  dtype=torch.float64):
+    """Train the small problem with parameter servers on ranks 0 ... S - 1 and workers on the others.
+
+    Args:
+        steps: number of updates of the servers.
+        batch_size: B of each worker.
+        servers: S.
+        slow: ``slow(worker, t)``, seconds that a worker sleeps before its gradient t; None: never.
+        worker: further arguments of `Worker`.
+        same: draw the batches of :func:`batch`, at most ``steps`` of them, so that the run can be compared with one
+            process; else every worker draws its own, without end.
+        server: further arguments of `ParameterServer`.
+
+    Returns:
+        A server its `ServerLog`; a worker the number of its gradients.
+    """
+    rank, size = identity()
+    model, x, y = problem(seed, hidden, dtype)
+    if rank < servers:
+        return ParameterServer(model, updates=steps, servers=servers, **(server or {})).serve()
+    mine, t = Worker(model, servers=servers, **(worker or {})), 0
+    own = torch.Generator().manual_seed(seed * 1_000_003 + rank)
+    while mine.running:
+        t = mine.versions[0] if same else t + 1
+        index = (batch(t, size - servers, batch_size, len(x), seed)[rank - servers] if same
+                 else torch.randint(len(x), (batch_size,), generator=own))
+        if slow:
+            time.sleep(slow(rank - servers, t))
+        mine.flat.zero_grad()
+        cross_entropy(model(x[index]), y[index]).backward()
+        mine.step()
+    return mine.steps
