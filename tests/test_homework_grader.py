@@ -163,6 +163,14 @@ def test_forbidden_functions_classes_and_methods_raise_inside_and_work_again_out
     torch.linalg.eigh(x)
 
 
+def test_inherited_constructors_work_again_outside():
+    kinds = [k for k in vars(torch.nn).values() if isinstance(k, type)]
+    before = [(k.__init__, "__init__" in vars(k)) for k in kinds]
+    with without(["torch.nn", "torch.nn.modules"]), pytest.raises(RuntimeError, match="may not be used here"):
+        torch.nn.MaxPool2d(2)
+    assert [(k.__init__, "__init__" in vars(k)) for k in kinds] == before
+
+
 def test_a_whole_module_may_be_forbidden_by_its_bare_name():
     with without(["colorsys"]), pytest.raises(RuntimeError, match="colorsys may not be used here"):
         colorsys.rgb_to_hsv(0.1, 0.2, 0.3)

@@ -14,6 +14,7 @@ from .wire import pack, unpack
 
 STATEMENT_SECONDS = 10  # a top-level statement of the student's; defining functions takes none
 MESSAGE = 300  # characters of an error message that are passed on
+INHERITED = object()  # in place of a value: the attribute was a base class's
 
 
 class OutOfTime(BaseException):
@@ -72,13 +73,14 @@ def without(forbidden):
         for owner, attr, value in _members(dotted):
             place, key = (value, "__init__") if isinstance(value, type) else (owner, attr)
             with contextlib.suppress(TypeError, AttributeError):  # built-in types cannot be changed
-                undo.append((place, key, getattr(place, key)))
+                old = vars(place).get(key, INHERITED)
                 setattr(place, key, _refusal(dotted))
+                undo.append((place, key, old))
     try:
         yield
     finally:
         for place, key, old in reversed(undo):
-            setattr(place, key, old)
+            delattr(place, key) if old is INHERITED else setattr(place, key, old)
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
