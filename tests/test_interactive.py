@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import program
 from dlopt import heavy_ball, interactive, losses, objectives, rules
 from dlopt.chains import expected_square
+from dlopt.noise import expected_error, noise_ball, update_noise
 from playwright.sync_api import sync_playwright
 from scipy import optimize, stats
 
@@ -376,7 +377,7 @@ def test_the_conditions_change_at_zero_one_half_and_one(opened, exponent, met):
 
 def test_the_chains_noise_is_standard_normal(opened):
     page = opened(interactive.schedule_exponent())
-    draws = page.evaluate("Array.from({length: 20000}, DlOpt.lib.scheduleExponent.normals(7))")
+    draws = page.evaluate("Array.from({length: 20000}, DlOpt.normals(7))")
     assert stats.kstest(draws, "norm").pvalue > 1e-3
 
 
@@ -416,3 +417,96 @@ def test_the_phase_map_says_what_the_ball_does_and_moves_by_the_keys(opened):
 def test_the_phase_map_refuses_a_momentum_of_one():
     with pytest.raises(ValueError, match=r"mu must be in \[0, 0.999\], got 1"):
         interactive.phase_map(mu=1.0)
+
+
+# --- the optimizer race
+
+RACES = [("sgd", 0.3, {}), ("momentum", 0.05, {"mu": 0.9}), ("nesterov", 0.05, {"mu": 0.8}), ("adagrad", 0.5, {}),
+         ("rmsprop", 0.05, {"rho": 0.99}), ("adadelta", 1.0, {"rho": 0.95}), ("adadelta_printed", 1.0, {"rho": 0.95}),
+         *((name, 0.1, {"beta1": 0.9, "beta2": beta2}) for beta2 in (0.9, 0.999)
+           for name in ("adam", "adam_uncorrected", "amsgrad", "nadam", "radam")),
+         ("lion", 0.03, {"beta1": 0.9, "beta2": 0.99})]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["quadratic", "saddle", "himmelblau"])
+def test_every_rule_of_the_race_in_javascript_takes_the_steps_of_the_library(opened, name):
+    page, start = opened(interactive.optimizer_race()), [1.3, -0.7]
+    for rule, lr, hyper in RACES:
+        lr = lr / 100 if name == "himmelblau" and rule in ("sgd", "momentum", "nesterov") else lr
+        b, r = hyper.get("mu", hyper.get("beta1", 0.0)), hyper.get("rho", hyper.get("beta2", 0.0))
+        got = page.evaluate("([s, lane]) => DlOpt.lib.optimizerRace.run(s, lane, 30)",
+                            [{"surface": name, "kappa": 10.0, "angle": 30.0, "start": start},
+                             {"rule": rule, "lr": lr, "b": b, "r": r}])
+        want = objectives.trajectory(surface(name), getattr(rules, rule), torch.tensor(start, dtype=torch.float64), 30,
+                                     lr=lr, **hyper)
+        points = torch.tensor(got["points"], dtype=torch.float64)
+        apart = (points - want.positions).norm(dim=1) / want.positions.norm(dim=1).clamp(min=1e-3)
+        assert apart.max() < 1e-9, rule  # later, near the minimum, rounding decides the sign of a long step
+    assert {rule for rule, _, _ in RACES} == set(page.evaluate("Object.keys(DlOpt.lib.optimizerRace.RULES)"))
+    assert {rule for rule, _, _ in RACES} == set(interactive.gallery.RACERS)
+
+
+@pytest.mark.browser
+def test_a_lane_s_new_rule_brings_its_own_numbers_and_the_others_keep_theirs(opened):
+    page = opened(interactive.optimizer_race(surface="saddle"))
+    before = state(page)
+    page.get_by_role("combobox", name="1: rule").select_option("rmsprop")
+    after = state(page)
+    assert (after["rule1"], after["lr1"], after["r1"]) == ("rmsprop", 0.05, 100)
+    assert {k: v for k, v in after.items() if k[-1] != "1"} == {k: v for k, v in before.items() if k[-1] != "1"}
+    page.get_by_role("combobox", name="Surface").select_option("rosenbrock")
+    assert state(page)["start"] == [-1.2, 1] and state(page)["lr2"] == 0.5
+    assert "1, RMSProp: " in page.inner_text(".dlopt-readout") and "is ahead" in page.inner_text(".dlopt-readout")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"rules": ("adam", "sgd")}, "rules must name three rules, got 2"),
+    ({"rules": ("adam", "sgd", "muon")}, "each of rules must be"),
+    ({"angle": 100}, r"angle must be in \[0, 90\], got 100"),
+])
+def test_the_race_refuses_what_its_controls_cannot_show(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        interactive.optimizer_race(**arguments)
+
+
+# --- the noise scale
+
+@pytest.mark.browser
+@pytest.mark.parametrize("lr, batch, momentum", [(0.05, 10, 0.0), (0.4, 80, 0.0), (0.02, 64, 0.9), (1.5, 900, 0.5)])
+def test_noise_scale_ball_and_expected_square_are_the_library_s(opened, lr, batch, momentum):
+    page, variance = opened(interactive.noise_scale()), expected_error(1.0, batch, 1000)
+    got = page.evaluate("""([lr, B, m]) => { const n = DlOpt.lib.noiseScale, s = n.variance(B);
+        const ball = n.noiseBall(lr, 0.2, s, m);
+        return [s, n.updateNoise(lr, B, m), ball, n.expectedSquare(lr, 0.2, s, m, 2.5, 3000)]; }""",
+                        [lr, batch, momentum])
+    ball = noise_ball(lr, curvature=0.2, noise=variance**0.5, momentum=momentum)
+    assert got[:3] == pytest.approx([variance, update_noise(lr, batch, 1000, momentum), ball], rel=1e-12)
+    assert got[3][-1] == pytest.approx(ball, rel=1e-6)
+    if momentum == 0:
+        want = expected_square(lambda t: lr, steps=3000, curvature=0.2, noise=variance**0.5, start=2.5)
+        assert got[3][1:] == pytest.approx(want.tolist(), rel=1e-9)
+    else:  # without noise the moments are the squares of the rule's own path
+        path = page.evaluate("([lr, m]) => DlOpt.lib.noiseScale.expectedSquare(lr, 0.2, 0, m, 2.5, 40)", [lr, momentum])
+        start = torch.full((1,), 2.5, dtype=torch.float64)
+        run = objectives.trajectory(objectives.quadratic([0.2]), rules.momentum, start, 40, lr=lr, mu=momentum)
+        assert path == pytest.approx((run.positions[:, 0] ** 2).tolist(), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.browser
+def test_a_rate_beyond_the_edge_is_said_to_diverge_and_a_run_can_be_kept(opened):
+    page = opened(interactive.noise_scale(2.5, 100))
+    assert "it diverges" in page.inner_text(".dlopt-readout")
+    page.evaluate("document.querySelector('.dlopt-figure').dlopt.set('lr', 0.1)")
+    settle(page)
+    assert "g = 0.9 (small-batch limit 1)" in page.inner_text(".dlopt-readout")
+    lines = "document.querySelectorAll('.dlopt-panel')[1].querySelectorAll('path[stroke]').length"
+    before = page.evaluate(lines)
+    page.get_by_role("button", name="Keep for comparison").click()
+    settle(page)
+    assert page.evaluate(lines) == before + 1
+
+
+def test_the_noise_scale_figure_refuses_a_batch_of_one():
+    with pytest.raises(ValueError, match=r"batch must be in \[2, 1000\], got 1"):
+        interactive.noise_scale(batch=1)

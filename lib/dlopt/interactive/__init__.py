@@ -4,7 +4,9 @@ They work from a server, from ``file://`` and in JupyterLab, by mouse, touch and
 say in words what they show, and fetch nothing. Each weighs less than 25 kB with the framework it brings along.
 """
 
+from dlopt.interactive.clusters import workers
 from dlopt.interactive.figure import Interactive, figures
-from dlopt.interactive.gallery import descent, estimators, phase_map, schedule_exponent
+from dlopt.interactive.gallery import descent, estimators, noise_scale, optimizer_race, phase_map, schedule_exponent
 
-__all__ = ["Interactive", "descent", "estimators", "figures", "phase_map", "schedule_exponent"]
+__all__ = ["Interactive", "descent", "estimators", "figures", "noise_scale", "optimizer_race", "phase_map",
+           "schedule_exponent", "workers"]

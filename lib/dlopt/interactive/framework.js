@@ -26,6 +26,22 @@
     return text.replace("-", "−");
   }
 
+  function normals(seed) { // standard normal numbers: mulberry32 and Box-Muller
+    let state = seed >>> 0, spare = null;
+    const uniform = () => {
+      state = (state + 0x6d2b79f5) >>> 0;
+      let z = Math.imul(state ^ (state >>> 15), 1 | state);
+      z = (z + Math.imul(z ^ (z >>> 7), 61 | z)) ^ z;
+      return ((z ^ (z >>> 14)) >>> 0) / 4294967296;
+    };
+    return () => {
+      if (spare !== null) { const out = spare; spare = null; return out; }
+      const r = Math.sqrt(-2 * Math.log(1 - uniform())), angle = 2 * Math.PI * uniform();
+      spare = r * Math.sin(angle);
+      return r * Math.cos(angle);
+    };
+  }
+
   function ticks(low, high, log, count = 5) {
     const out = [];
     if (log) {
@@ -294,5 +310,5 @@
       addEventListener("hashchange", () => figure.restore());
     }
   }
-  window.DlOpt = { version, lib, format, mount, figure(kind, build) { kinds[kind] = build; mount(); } };
+  window.DlOpt = { version, lib, format, normals, mount, figure(kind, build) { kinds[kind] = build; mount(); } };
 })("VERSION");

@@ -5,6 +5,8 @@ from dlopt.interactive.figure import Interactive
 
 SURFACES = ("quadratic", "rosenbrock", "saddle", "ripple", "himmelblau", "plateau")
 METHODS = ("momentum", "nesterov")
+RACERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "adadelta_printed", "adam",
+          "adam_uncorrected", "amsgrad", "nadam", "radam", "lion")
 
 
 def descent(surface="quadratic", *, lr=None, mu=0.0, kappa=10.0, angle=30.0, start=None, method="momentum",
@@ -109,3 +111,61 @@ def phase_map(rate=0.1, mu=0.5, *, method="heavy ball", id="phase-map"):
               "method": one_of("method", method, ("heavy ball", "nesterov"))}
     return Interactive("phase_map", "Where momentum oscillates", "Drag the open circle over the map; lines mark where "
                        "the roots become complex (solid) and where the method diverges (dashed).", config, id)
+
+
+def optimizer_race(rules=("momentum", "adagrad", "adam"), *, surface="quadratic", kappa=30.0, angle=0.0, start=None,
+                   id="optimizer-race"):
+    """Three rules on one surface from one start, each with its own rate and memories, and their loss curves.
+
+    The rules are those of `dlopt.rules` of the same names (AdamW without its decay is Adam; Muon needs matrices). The
+    bowl is that of `descent`: a rotation takes its axes away from the coordinates.
+
+    Args:
+        rules: names of the three rules; each starts with its own numbers.
+        surface: one of ``quadratic``, ``rosenbrock``, ``saddle``, ``ripple``, ``himmelblau``, ``plateau``.
+        kappa: condition number of the bowl, in [1, 100].
+        angle: rotation of the bowl, degrees in [0, 90].
+        start: ``(x, y)``; the surface's own if None.
+        id: HTML id, unique on its page.
+
+    Returns:
+        The figure; it displays itself as the last expression of a cell.
+
+    Raises:
+        ValueError: an argument out of its range, or another number of rules than three.
+    """
+    if len(rules) != 3:
+        raise ValueError(f"rules must name three rules, got {len(rules)}")
+    config = {"surface": one_of("surface", surface, SURFACES), "kappa": in_closed("kappa", kappa, 1, 100),
+              "angle": in_closed("angle", angle, 0, 90)}
+    config |= {f"rule{i}": one_of("each of rules", rule, RACERS) for i, rule in enumerate(rules, start=1)}
+    usual = {"surface": "quadratic", "kappa": 30, "angle": 0, "rule1": "momentum", "rule2": "adagrad", "rule3": "adam"}
+    config = {key: value for key, value in config.items() if value != usual[key]}
+    if start is not None:
+        config["start"] = [finite("start", float(x)) for x in start]
+    return Interactive("optimizer_race", "Optimizer race", "Choose a surface, a rule for each of the three lanes and "
+                       "its numbers; drag the open circle; then play the race.", config, id)
+
+
+def noise_scale(lr=0.05, batch=10, momentum=0.0, *, id="noise-scale"):
+    r"""Rate, batch size and momentum set the noise of training: its scale, its ball, and chains on a bowl.
+
+    The formulas are `dlopt.noise.update_noise` and `dlopt.noise.noise_ball`, for 1,000 examples whose gradients have
+    variance 1 in each of two coordinates with curvatures 1 and 0.2.
+
+    Args:
+        lr: rate in [0.001, 4].
+        batch: batch size in [2, 1000].
+        momentum: m in [0, 0.99].
+        id: HTML id, unique on its page.
+
+    Returns:
+        The figure; it displays itself as the last expression of a cell.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    config = {"lr": in_closed("lr", lr, 0.001, 4), "batch": in_closed("batch", batch, 2, 1000),
+              "momentum": in_closed("momentum", momentum, 0, 0.99)}
+    return Interactive("noise_scale", "One noise scale, three knobs", "Keep a run for comparison, then change rate and "
+                       "batch together: where does the new curve leave the kept one?", config, id)

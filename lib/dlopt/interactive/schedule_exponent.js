@@ -3,21 +3,6 @@
   "use strict";
   const STEPS = 10000, CHAINS = 64, FRAMES = 160;
 
-  function normals(seed) { // standard normal numbers: mulberry32 and Box-Muller
-    let state = seed >>> 0, spare = null;
-    const uniform = () => {
-      state = (state + 0x6d2b79f5) >>> 0;
-      let z = Math.imul(state ^ (state >>> 15), 1 | state);
-      z = (z + Math.imul(z ^ (z >>> 7), 61 | z)) ^ z;
-      return ((z ^ (z >>> 14)) >>> 0) / 4294967296;
-    };
-    return () => {
-      if (spare !== null) { const out = spare; spare = null; return out; }
-      const r = Math.sqrt(-2 * Math.log(1 - uniform())), angle = 2 * Math.PI * uniform();
-      spare = r * Math.sin(angle);
-      return r * Math.cos(angle);
-    };
-  }
   const rate = (s, t) => s.scale * t ** -s.exponent;
   const recorded = [...new Set(Array.from({ length: FRAMES + 1 }, (_, i) => Math.round(STEPS ** (i / FRAMES))))];
 
@@ -29,7 +14,7 @@
     return out;
   }
   function chains(s) { // values of every chain at the recorded steps
-    const noise = normals(s.noise), x = new Float64Array(CHAINS).fill(s.start), out = [];
+    const noise = DlOpt.normals(s.noise), x = new Float64Array(CHAINS).fill(s.start), out = [];
     for (let t = 1, next = 0; t <= STEPS; t++) {
       const c = rate(s, t);
       for (let k = 0; k < CHAINS; k++) x[k] -= c * (x[k] + noise());
@@ -38,7 +23,7 @@
     return out;
   }
   const conditions = (a) => ({ vanishes: a > 0, diverges: a <= 1, squares: a > 0.5 });
-  DlOpt.lib.scheduleExponent = { expectedSquare, conditions, normals };
+  DlOpt.lib.scheduleExponent = { expectedSquare, conditions };
 
   DlOpt.figure("schedule_exponent", (figure) => {
     figure.slider("exponent", { label: "Exponent a of γ = c·t⁻ᵃ", min: 0, max: 1.5, value: 0.5, steps: 150 });
