@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from dlopt import rules
+from dlopt.optimizers import Optimizer
 from dlopt.rules import RULES, check_hyperparameters, hyperparameters, initial_state, rule, state_names, where
 from dlopt.rules.errata import adadelta_printed
 
@@ -457,3 +458,24 @@ def test_a_function_that_is_no_rule_is_refused():
 def test_where_takes_booleans_and_tensors():
     assert where(True, 1.0, 2.0) == 1.0 and where(False, 1.0, 2.0) == 2.0
     assert where(torch.tensor([True, False]), 1.0, 2.0).tolist() == [1.0, 2.0]
+
+
+def test_a_rule_may_take_matrices_one_way_and_vectors_another():
+    def mixed(g, m, v, *, t, lr=1e-3):
+        if g.dim() < 2:
+            return rules.adam(g, m, v, t=t, lr=lr)
+        step, m = rules.muon(g, m, t=t, lr=lr)
+        return step, m, v
+
+    try:
+        assert not rule(elementwise=False)(mixed).any_shape and RULES["adam"].any_shape
+        fn = rule(mixed, elementwise=False, any_shape=True)
+        assert fn.any_shape and not fn.elementwise
+    finally:
+        del RULES["mixed"]
+    net = torch.nn.Linear(4, 3)
+    before = [p.detach().clone() for p in net.parameters()]
+    net(torch.ones(2, 4)).sum().backward()
+    Optimizer(net.parameters(), fn, lr=0.1).step()
+    weight, bias = (p.detach() - b for p, b in zip(net.parameters(), before))
+    assert bias.abs().max() == pytest.approx(0.1, rel=1e-4) and 0.06 < torch.linalg.matrix_norm(weight, 2) < 0.12

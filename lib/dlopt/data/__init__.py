@@ -6,6 +6,7 @@ from dlopt.data.grammar import ZipfGrammar, zipf_text
 from dlopt.data.openml import cifar10, fashion_mnist
 from dlopt.data.sampler import BatchSampler
 from dlopt.data.sequences import adding, adding_batch, copy_memory, copy_memory_batch
+from dlopt.data.sparse import zipf_features
 from dlopt.data.tabular import breast_cancer, diabetes, digits
 from dlopt.data.text import Vocabulary, text, topics, windows
 
@@ -31,5 +32,6 @@ __all__ = [
     "text",
     "topics",
     "windows",
+    "zipf_features",
     "zipf_text",
 ]

@@ -50,7 +50,7 @@ class RuleEngine:
             raise RuntimeError("compile=True needs a C++ compiler, none was found; use compile=False")
 
     def _check_shapes(self):
-        if not self.rule.elementwise:
+        if not self.rule.any_shape:
             for name, shape in self.shapes.items():
                 if len(shape) < 2:
                     raise ValueError(

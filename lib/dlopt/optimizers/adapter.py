@@ -271,7 +271,7 @@ def _check_group(group, rule):
     for p in group["params"]:
         if p.is_complex():
             raise TypeError("parameters must be real, got complex ones; optimize torch.view_as_real(p) instead")
-        if not rule.elementwise and p.dim() < 2:
+        if not rule.any_shape and p.dim() < 2:
             raise ValueError(
                 f"{rule.__name__} needs parameters with >= 2 dimensions, got shape {tuple(p.shape)}; "
                 'put vectors into a group of their own, for example {"params": vectors, "rule": "adam"}'

@@ -36,26 +36,29 @@ RANGES = {
 """What the usual hyper-parameters may be; a rule adds its own with ``@rule(ranges={"name": check})``."""
 
 
-def rule(function=None, *, elementwise=True, scalar_state=(), initial=None, ranges=None):
+def rule(function=None, *, elementwise=True, any_shape=False, scalar_state=(), initial=None, ranges=None):
     """Register a function as a rule and attach its metadata; usable bare or with arguments.
 
     Args:
         function: the rule, of the form described at the top of this module.
         elementwise: whether each coordinate's step depends on that coordinate alone. Engines run such rules on one flat
             vector, the others on each parameter in its own shape.
+        any_shape: whether a rule that is not elementwise also takes vectors (it may look at ``g.dim()``); else
+            parameters with fewer than two dimensions are refused.
         scalar_state: names of states that are one number per model instead of one per coordinate.
         initial: start values of states that do not start at zero, by name.
         ranges: checks ``check(name, value)`` of hyper-parameters that are not in ``RANGES``, by name.
 
     Returns:
-        The same function, with attributes ``elementwise``, ``scalar_state``, ``initial`` and ``ranges``.
+        The same function, with attributes ``elementwise``, ``any_shape``, ``scalar_state``, ``initial`` and ``ranges``.
 
     Raises:
         TypeError: the signature is not that of a rule.
     """
     if function is None:
-        return lambda f: rule(f, elementwise=elementwise, scalar_state=scalar_state, initial=initial, ranges=ranges)
-    function.elementwise = elementwise
+        given = {"scalar_state": scalar_state, "initial": initial, "ranges": ranges}
+        return lambda f: rule(f, elementwise=elementwise, any_shape=any_shape, **given)
+    function.elementwise, function.any_shape = elementwise, elementwise or any_shape
     function.scalar_state = (scalar_state,) if isinstance(scalar_state, str) else tuple(scalar_state)
     function.initial = dict(initial or {})
     function.ranges = dict(ranges or {})
