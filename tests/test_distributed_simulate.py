@@ -6,8 +6,10 @@ import torch
 from dlopt.data import digits
 from dlopt.distributed import Store
 from dlopt.distributed.compare import Method, tuned_times
+from dlopt.distributed.ranks import Sleep
 from dlopt.distributed.replay import replay_asynchronous, replay_local, replay_synchronous, time_to
 from dlopt.distributed.simulate import Link, asynchronous, local, synchronous
+from dlopt.distributed.staleness import asynchronous_path, implied_momentum, largest_stable_rate, measured_stable_rate
 from dlopt.distributed.store import staleness_aware
 from dlopt.distributed.stragglers import Law, fit_exponential
 from dlopt.finite_sums import SoftmaxRegression
@@ -159,3 +161,38 @@ def test_tuning_extends_a_grid_whose_best_rate_is_on_its_edge_and_reports_fresh_
     with pytest.raises(ValueError, match=r"must be disjoint, both hold \[1\]"):
         tuned_times(problem, LAW, 4, methods, lr=[0.1], level=1.0, batch_size=1, tuning_seeds=[1], seeds=[1],
                     times=[1.0])
+
+
+@pytest.mark.parametrize("tau", [0, 1, 3, 8])
+def test_the_largest_stable_rate_is_where_the_roots_reach_the_unit_circle(tau):
+    rate = largest_stable_rate(tau)
+    for factor, inside in ((0.999, True), (1.001, False)):
+        coefficients = np.zeros(tau + 2)
+        coefficients[[0, 1]] = 1, -1
+        coefficients[-1] += factor * rate
+        assert (np.abs(np.roots(coefficients)).max() < 1) == inside
+    assert measured_stable_rate(tau) == pytest.approx(rate, abs=3e-3)
+
+
+@pytest.mark.parametrize("M", [1, 2, 8])
+def test_the_mean_path_of_memoryless_workers_is_the_heavy_ball(M):
+    law, rate, n = Law("exponential", base=1e-9, delay=1.0), 0.3 / M, 2000
+    paths = np.stack([asynchronous_path(asynchronous(law, M, until=60, seed=s), rate, 40 if M > 1 else 20)
+                      for s in range(n if M > 1 else 5)])
+    want = implied_momentum(M, rate, paths.shape[1] - 1)
+    error = np.abs(paths.mean(0) - want)
+    assert (error <= 5 * paths.std(0) / len(paths) ** 0.5 + 1e-12).all()
+    if M > 1:  # the same rate without staleness is somewhere else
+        assert np.abs((1 - rate) ** np.arange(41) - want).max() > 0.02
+
+
+def test_a_trace_that_is_too_short_is_refused():
+    with pytest.raises(ValueError, match="the trace has .* updates, 1000 are needed; raise its until"):
+        asynchronous_path(asynchronous(LAW, 2, until=3, seed=0), 0.1, 1000)
+
+
+def test_sleeping_times_are_the_law_s_and_the_same_for_the_same_draw():
+    sleep = Sleep(Law("occasional", 0.01, 0.5, 0.5), seed=3)
+    times = [sleep(worker, t) for worker in range(20) for t in range(20)]
+    assert set(times) == {0.01, 0.51} and times == [sleep(worker, t) for worker in range(20) for t in range(20)]
+    assert times != [Sleep(sleep.law, 4)(worker, t) for worker in range(20) for t in range(20)]

@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.nn.functional import cross_entropy
@@ -122,3 +123,18 @@ def serve_or_work(steps, batch_size, *, seed=0, servers=1, slow=None, hidden=16,
         cross_entropy(model(x[index]), y[index]).backward()
         mine.step()
     return mine.steps
+
+
+class Sleep:
+    """How long a worker sleeps before a gradient: drawn from a law, the same for the same seed, worker and step.
+
+    Args:
+        law: a :class:`dlopt.distributed.stragglers.Law`, in seconds.
+        seed: whole number >= 0.
+    """
+
+    def __init__(self, law, seed=0):
+        self.law, self.seed = law, seed
+
+    def __call__(self, worker, t):
+        return float(self.law.sample(np.random.default_rng((self.seed, worker, t)), ()))

@@ -28,5 +28,5 @@ def workers(mode="sync", *, workers=6, backups=0, chance=0.1, delay=8.0, id="wor
               "workers": in_closed("workers", whole("workers", workers), 1, 16),
               "backups": in_closed("backups", whole("backups", backups, low=0), 0, min(8, workers - 1)),
               "chance": in_closed("chance", chance, 0, 0.5), "delay": in_closed("delay", delay, 0, 20)}
-    return Interactive("workers", "Who waits for whom?", "Change the delays, add workers and backups, and let the server "
+    return Interactive("workers", "Who waits for whom?", "Change the delays, add workers and backups, let the server "
                        "wait or not; bars are gradients, lines the synchronous updates.", config, id)
