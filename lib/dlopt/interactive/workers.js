@@ -35,7 +35,7 @@
     const times = [], spans = [], staleness = [];
     for (;;) {
       const m = next.indexOf(Math.min(...next)), now = next[m];
-      if (now >= until) return { times, spans, staleness };
+      if (now >= until) return { times, spans, staleness, open: start.map((from, k) => [k, from, next[k], true]) };
       spans.push([m, start[m], now, true]);
       staleness.push(times.length - version[m]);
       times.push(now);
@@ -51,20 +51,20 @@
     figure.slider("workers", { label: "Workers M", min: 1, max: 16, value: 6, steps: 15 });
     figure.slider("backups", { label: "of which backups b", min: 0, max: 8, value: 0, steps: 8 });
     figure.slider("chance", { label: "Chance of a delay", min: 0, max: 0.5, value: 0.1, steps: 50 });
-    figure.slider("delay", { label: "Delay, in computing times", min: 0, max: 20, value: 8, steps: 40 });
+    figure.slider("delay", { label: "Delay, in units", min: 0, max: 20, value: 8, steps: 40 });
     figure.player(FRAMES, 20);
     figure.state.draws = 1;
     figure.button("New draws", () => { figure.state.draws++; figure.redraw(); });
     figure.key([["used", 0], ["too late", 1], ["if nobody waited", 5, "4 3"]]);
-    const chart = figure.panel({ label: "Who computes when: one row for each worker", height: 300, x: [0, UNTIL], xlabel: "time, in computing times", ylabel: "worker" });
+    const chart = figure.panel({ label: "Who computes when: one row for each worker", height: 300, x: [0, UNTIL], xlabel: "time, in units of a computation", ylabel: "worker" });
     const count = figure.panel({ label: "Gradients used against time", height: 300, x: [0, UNTIL], xlabel: "time", ylabel: "gradients used" });
     figure.onset = () => { if (!figure.playing) figure.t = figure.total; };
     figure.draw = () => {
       const s = figure.state, M = Math.round(s.workers), sync = s.mode === "sync", b = sync ? Math.min(Math.round(s.backups), M - 1) : 0;
       const uniform = uniforms(s.draws), draw = () => 1 + (uniform() < s.chance ? s.delay : 0) + 0.2 * (uniform() - 0.5);
       const run = sync ? synchronous(draw, M, b, UNTIL) : asynchronous(draw, M, UNTIL), now = (UNTIL * figure.t) / FRAMES;
-      chart.begin({ y: [M + 0.5, 0.5] });
-      for (const [m, from, to, used] of run.spans) if (from < now) chart.bar(from, Math.min(to, now, UNTIL), m + 1.36, m + 0.64, used ? 0 : 1, { opacity: 0.85 });
+      chart.begin({ y: [0.5, M + 0.5] });
+      for (const [m, from, to, used] of [...run.spans, ...(run.open || [])]) if (from < now) chart.bar(from, Math.min(to, now, UNTIL), m + 0.64, m + 1.36, used ? 0 : 1, { opacity: 0.85 });
       for (const t of run.times) if (sync && t <= now) chart.line([[t, 0.5], [t, M + 0.5]], 5, { "stroke-width": 1 });
       const N = sync ? M - b : 1, mean = 1 + s.chance * s.delay, made = run.times.filter((t) => t <= now);
       count.begin({ y: [0, 1.05 * Math.max(1, (M * UNTIL) / mean, N * run.times.length)] });
