@@ -176,7 +176,7 @@ def test_the_largest_stable_rate_is_where_the_roots_reach_the_unit_circle(tau):
 
 @pytest.mark.parametrize("M", [1, 2, 8])
 def test_the_mean_path_of_memoryless_workers_is_the_heavy_ball(M):
-    law, rate, n = Law("exponential", base=1e-9, delay=1.0), 0.3 / M, 2000
+    law, rate, n = Law("exponential", base=1e-9, delay=1.0), 0.3 / M, 500
     paths = np.stack([asynchronous_path(asynchronous(law, M, until=60, seed=s), rate, 40 if M > 1 else 20)
                       for s in range(n if M > 1 else 5)])
     want = implied_momentum(M, rate, paths.shape[1] - 1)

@@ -35,7 +35,8 @@ def measured_stable_rate(tau, steps=4000, precision=1e-3):
         middle = (low + high) / 2
         with np.errstate(over="ignore", invalid="ignore"):
             size = np.abs(delayed_descent(middle, tau, steps))
-            falls = size[-4 * tau - 4 :].max() < size[steps // 2 : steps // 2 + 4 * tau + 4].max()
+            late, middling = size[-4 * tau - 4 :].max(), size[steps // 2 : steps // 2 + 4 * tau + 4].max()
+        falls = np.isfinite(late) and late <= middling
         low, high = (middle, high) if falls else (low, middle)
     return (low + high) / 2
 
