@@ -168,7 +168,8 @@ def bake(model):
     """
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
-            weights = {name: nn.Parameter(getattr(module, name).detach().clone()) for name in module.parametrizations}
+            weights = {name: nn.Parameter(getattr(module, name).detach() + 0.0) for name in module.parametrizations}
+            # + 0.0 turns the -0.0 of a masked negative weight into 0.0.
             # Not remove_parametrizations: it changes the class, which copies of the module share.
             module.__class__ = type(module).__bases__[0]
             others = {name: p for name, p in module._parameters.items() if p is not None}
