@@ -1,0 +1,141 @@
+"""The pages on adaptive optimizers: equations and worked numbers against the rules that run; the items owed."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from dlopt import rules
+
+CHAPTERS = Path(__file__).parents[1] / "chapters"
+OWED = {"adaptive": {"S29", "S30", "S31", "S32", "E1", "E2", "E3", "E4", "E5", "E16"}}
+STEMS = [stem for stem in OWED if (CHAPTERS / f"{stem}.ipynb").exists()]
+PAGE = {stem: nbformat.read(CHAPTERS / f"{stem}.ipynb", as_version=4) for stem in STEMS}
+
+
+def prose(stem):
+    return "\n".join(cell.source for cell in PAGE[stem].cells if cell.cell_type == "markdown")
+
+
+def code(stem):
+    return "\n".join(cell.source for cell in PAGE[stem].cells if cell.cell_type == "code")
+
+
+def claims(stem):
+    """(item, part) of every claim of the page, in order."""
+    calls = [node for cell in PAGE[stem].cells if cell.cell_type == "code" for node in ast.walk(ast.parse(cell.source))
+             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim"]
+    part = lambda call: next((k.value.value for k in call.keywords if k.arg == "part"), None)  # noqa: E731
+    return [(call.args[0].value, part(call)) for call in calls]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_every_item_that_the_page_owes_is_claimed_and_no_part_twice(stem):
+    assert {item for item, _ in claims(stem)} == OWED[stem]
+    assert len(claims(stem)) == len(set(claims(stem)))
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_every_number_in_prose_that_is_glued_is_made_by_a_cell(stem):
+    said = re.findall(r'glue(?:_interval)?\(f?"([\w.-]+?)(?:\{.*?)?"', code(stem))
+    for name in re.findall(r"\{glue:text\}`([\w.-]+)`", prose(stem)):
+        assert any(name == key or (key.endswith("-") and name.startswith(key)) for key in said), name
+
+
+# --- AdaGrad
+
+def run(rule, gradients, **hyper):
+    """The steps of a rule on a list of gradients of one coordinate."""
+    state = [torch.full((1,), float(rule.initial.get(n, 0.0)), dtype=torch.float64) for n in rules.state_names(rule)]
+    steps = []
+    for t, g in enumerate(gradients, start=1):
+        step, *state = rule(torch.tensor([g], dtype=torch.float64), *state, t=t, **hyper)
+        steps.append(step.item())
+    return np.array(steps)
+
+
+def test_the_worked_steps_of_adagrad():
+    assert run(rules.adagrad, [3.0, 4.0, 0.0, 12.0], lr=1.0) == pytest.approx([-1, -4 / 5, 0, -12 / 13], abs=1e-9)
+    assert "3/3,\\ 4/5,\\ 0,\\ 12/13" in prose("adaptive")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_regret_of_adagrad_stays_below_the_bound_of_the_theorem(seed):
+    rng, n, T, D = np.random.default_rng(seed), 6, 400, 2.0
+    lr, theta, G, best = D / 2**0.5, np.zeros(n), np.zeros(n), rng.uniform(-1, 1, n)
+    present = rng.random((T, n)) < 1 / (1 + np.arange(n))
+    regret = 0.0
+    for t in range(T):  # f_t = sum over the present coordinates of |theta - target|, the target drawn around best
+        target = np.clip(best + 0.3 * rng.standard_normal(n), -1, 1)
+        g = present[t] * np.sign(theta - target)
+        regret += (present[t] * (np.abs(theta - target) - np.abs(best - target))).sum()
+        step, (G,) = (lambda s, *rest: (s, rest))(*rules.adagrad(torch.tensor(g), torch.tensor(G), t=t + 1, lr=lr))
+        G = G.numpy()
+        theta = np.clip(theta + step.numpy(), -1, 1)
+    assert regret <= 2**0.5 * D * np.sqrt(G).sum()
+    assert 2**0.5 * D * np.sqrt(G).sum() < 2**0.5 * D * np.sqrt(n * G.sum())
+
+
+def test_the_hindsight_diagonal_is_proportional_to_the_root_of_the_sums():
+    rng = np.random.default_rng(0)
+    G = rng.exponential(size=5) * 10.0 ** rng.integers(-3, 3, 5)
+    best = np.sqrt(G) / np.sqrt(G).sum()
+    other = rng.dirichlet(np.ones(5), 2000)
+    assert (G / best).sum() <= (G / other).sum(1).min()
+
+
+# --- the other rules
+
+def test_rmsprop_has_forgotten_a_gradient_a_thousand_times_too_large_after_138_steps():
+    assert 2 * np.log(1000) / (1 - 0.9) == pytest.approx(138, abs=0.5) and "138 steps" in prose("adaptive")
+    steps = -run(rules.rmsprop, [1.0] * 100 + [1000.0] + [1.0] * 300, lr=1.0, rho=0.9)
+    assert steps[101] < 0.01 and steps[101 + 138] > 0.9
+    adagrad = -run(rules.adagrad, [1.0] * 100 + [1000.0] + [1.0] * 300, lr=1.0)
+    assert adagrad[-1] < 0.0011
+
+
+@pytest.mark.parametrize("g, outside, inside", [(1e-5, 0.999, 0.0995), (1e-6, 0.990, 0.0100)])
+def test_the_first_step_of_adam_with_epsilon_inside_and_outside(g, outside, inside):
+    assert -run(rules.adam, [g], lr=1.0)[0] == pytest.approx(outside, abs=5e-4)
+    assert -run(rules.adam_eps_inside, [g], lr=1.0)[0] == pytest.approx(inside, rel=5e-3)
+
+
+@pytest.mark.parametrize("eps, first", [(1e-6, 0.0045), (1e-4, 0.045), (1e-2, 0.45)])
+def test_epsilon_sets_the_first_step_of_adadelta(eps, first):
+    assert -run(rules.adadelta, [1e3], lr=1.0, rho=0.95, eps=eps)[0] == pytest.approx(first, rel=0.01)
+
+
+def test_the_printed_adadelta_ends_where_the_page_says_from_minus_five_minus_two():
+    def end(rule, lr):
+        theta, v, d = torch.tensor([-5.0, -2.0], dtype=torch.float64), *torch.zeros(2, 2, dtype=torch.float64)
+        for t in range(1, 2001):
+            step, v, d = rule(torch.tensor([0.2, 4.0]) * theta, v, d, t=t, lr=lr, rho=0.95, eps=1e-6)
+            theta = theta + step
+        return (0.1 * theta[0] ** 2 + 2 * theta[1] ** 2).item()
+
+    assert end(rules.adadelta_printed, 1.0) == pytest.approx(9.3e6, rel=0.01)
+    assert end(rules.adadelta_printed, -1.0) == pytest.approx(0.525, abs=1e-3)
+    assert end(rules.adadelta, 1.0) == pytest.approx(4.05e-4, rel=0.01)
+
+
+def test_uncorrected_adam_is_adam_with_the_rate_times_c():
+    gradients = np.random.default_rng(0).standard_normal(3000)
+    t = np.arange(1, 3001)
+    c = (1 - 0.9**t) / np.sqrt(1 - 0.999**t)
+    plain, corrected = (run(rule, gradients, lr=1.0, eps=0.0) for rule in (rules.adam_uncorrected, rules.adam))
+    np.testing.assert_allclose(plain, c * corrected, rtol=1e-9)
+    assert c[0] == pytest.approx(3.16, abs=0.005) and c.max() == pytest.approx(6.57, abs=0.005) and c.argmax() == 11
+    assert c[2300] > 1.05 > c[2399]
+    c99 = (1 - 0.9**t) / np.sqrt(1 - 0.99**t)
+    assert c99.max() == pytest.approx(2.13, abs=0.005) and c99.argmax() == 12 and c99[0] == pytest.approx(1)
+
+
+def test_an_average_that_starts_at_zero_is_too_small_by_one_minus_beta_to_the_t():
+    squares = np.random.default_rng(1).chisquare(1, (20_000, 30))
+    v = np.zeros(20_000)
+    for t in range(30):
+        v = 0.9 * v + 0.1 * squares[:, t]
+        assert v.mean() == pytest.approx(1 - 0.9 ** (t + 1), rel=0.03)
