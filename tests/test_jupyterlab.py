@@ -20,8 +20,10 @@ def test_the_model_chapter_runs_from_top_to_bottom_and_its_figure_answers_the_ke
         assert state["run"] == state["cells"] > 5
         figure = lab.in_view(page, FIGURE)
         assert figure is not None, "no interactive figure in the outputs"
-        before, cell = figure.locator(".dlopt-readout").inner_text(), page.evaluate(ACTIVE)
+        before = figure.locator(".dlopt-readout").inner_text()
         figure.locator("input[type=range]").first.focus()
+        page.wait_for_timeout(500)  # the notebook makes the cell of what has the focus the active one
+        cell = page.evaluate(ACTIVE)
         for _ in range(20):
             page.keyboard.press("ArrowRight")
         page.wait_for_timeout(500)

@@ -6,8 +6,8 @@ import pickle
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from dlopt import rules
+from dlopt.distributed import launch
 from dlopt.optimizers import SGD, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RAdam, named
 from dlopt.optimizers.inplace import InPlace
 from dlopt.optimizers.kernels import CHUNK, is_fixed, kernel
@@ -682,12 +682,8 @@ def test_memory_kept_is_the_state_and_one_gradient_of_the_small_parameters():
     assert kernel(rules.adam, "eager") is kernel(rules.adam, "eager")  # one scratch for all optimizers
 
 
-def _data_parallel(rank, port, queue):
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    results = []
+def _data_parallel():
+    rank, results = torch.distributed.get_rank(), []
     for make in (Adam, torch.optim.Adam):
         model = net()
         optimizer = make(model.parameters())
@@ -697,23 +693,12 @@ def _data_parallel(rank, port, queue):
             cross_entropy(parallel(X[rank::2]), Y[rank::2]).backward()
             optimizer.step()
         results.append(flat(model).tolist())
-    queue.put(results)
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.mark.slow
 def test_distributed_data_parallel_with_two_processes_equals_one_process_on_all_data():
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    context = mp.get_context("spawn")
-    queue = context.SimpleQueue()
-    workers = [context.Process(target=_data_parallel, args=(rank, port, queue)) for rank in range(2)]
-    [w.start() for w in workers]
-    results = [torch.tensor(queue.get(), dtype=torch.float64) for _ in workers]
-    [w.join() for w in workers]
+    results = [torch.tensor(r, dtype=torch.float64) for r in launch(_data_parallel, 2, timeout=90)]
     alone = net()
     train(alone, Adam(alone.parameters()), 5)
     for ours, theirs in results:
