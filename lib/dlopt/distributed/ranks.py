@@ -138,3 +138,21 @@ class Sleep:
 
     def __call__(self, worker, t):
         return float(self.law.sample(np.random.default_rng((self.seed, worker, t)), ()))
+
+
+class SlowWorker:
+    """Sleeping times of workers of which one is slower: ``base`` seconds, and ``delay`` more for worker ``which``."""
+
+    def __init__(self, which, *, base, delay):
+        self.which, self.base, self.delay = which, base, delay
+
+    def __call__(self, worker, t):
+        return self.base + self.delay * (worker == self.which)
+
+
+def loss_at(theta, seed=0):
+    """Training loss of the small problem at the parameters ``theta`` [n]."""
+    model, x, y = problem(seed, dtype=theta.dtype)
+    Flat(model).theta.copy_(theta)
+    with torch.no_grad():
+        return cross_entropy(model(x), y).item()
