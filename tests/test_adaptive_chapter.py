@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from dlopt import rules
+from scipy.special import gammaln
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"
-OWED = {"adaptive": {"S29", "S30", "S31", "S32", "E1", "E2", "E3", "E4", "E5", "E16"}}
+OWED = {"adaptive": {"S29", "S30", "S31", "S32", "E1", "E2", "E3", "E4", "E5", "E16"},
+        "adam_variants": {"S33", "S34", "S35", "S38", "E6", "E7", "E8", "E9"},
+        "optimizer_race": {"S36", "S37", "S38", "E9", "E10", "E43"}}
 STEMS = [stem for stem in OWED if (CHAPTERS / f"{stem}.ipynb").exists()]
 PAGE = {stem: nbformat.read(CHAPTERS / f"{stem}.ipynb", as_version=4) for stem in STEMS}
 
@@ -139,3 +142,78 @@ def test_an_average_that_starts_at_zero_is_too_small_by_one_minus_beta_to_the_t(
     for t in range(30):
         v = 0.9 * v + 0.1 * squares[:, t]
         assert v.mean() == pytest.approx(1 - 0.9 ** (t + 1), rel=0.03)
+
+
+# --- Adam's descendants
+
+@pytest.mark.parametrize("C", [2.0, 3.0, 10.0])
+def test_adam_with_a_short_memory_climbs_to_the_worst_point_and_returns_to_it(C):
+    x, v, lr, beta2 = -1.0, 0.0, 0.01, 1 / (1 + C**2)
+    ends = []
+    for t in range(3 * 600):
+        g = C if t % 3 == 0 else -1.0
+        v = beta2 * v + (1 - beta2) * g * g
+        x = min(1.0, max(-1.0, x - lr * g / v**0.5))
+        if t % 3 == 2:
+            ends.append(x)
+    rises = np.diff(ends)[1:]
+    below = np.array(ends[1:-1]) < 1 - 2 * lr
+    assert (rises[below] >= 0.4 * lr).all() and ends[-1] == 1.0 and ends.count(1.0) > 100
+
+
+def rho(t, beta2):
+    return 2 / (1 - beta2) - 1 - 2 * t * beta2**t / (1 - beta2**t)
+
+
+@pytest.mark.parametrize("beta2", [0.9, 0.99, 0.999])
+def test_rho_is_the_length_of_a_plain_average_of_the_same_mean_age(beta2):
+    for t in (1, 2, 5, 50, 500):
+        weights = beta2 ** np.arange(t)
+        age = (weights * np.arange(1, t + 1)).sum() / weights.sum()
+        assert rho(t, beta2) == pytest.approx(2 * age - 1, rel=1e-9)
+    assert rho(1, beta2) == pytest.approx(1)
+    assert [next(t for t in range(1, 9) if rho(t, beta2) > threshold) for threshold in (4, 5)] == [5, 6]
+
+
+@pytest.mark.parametrize("t, r", [(6, 0.026), (100, 0.215), (1000, 0.645), (2000, 0.83)])
+def test_the_values_of_r_on_the_page(t, r):
+    end, now = rho(1e9, 0.999), rho(t, 0.999)
+    assert ((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now)) ** 0.5 == pytest.approx(r, abs=2e-3)
+
+
+def test_the_moments_of_the_inverse_chi_square_on_the_page():
+    inverse = 9.0 / np.random.default_rng(0).chisquare(9, 2_000_000)
+    assert inverse.mean() == pytest.approx(9 / 7, rel=3e-3)
+    assert inverse.var() == pytest.approx(2 * 81 / (49 * 5), rel=0.05)
+    exact = 9 / 7 - 4.5 * np.exp(2 * (gammaln(4.0) - gammaln(4.5)))
+    assert np.sqrt(inverse).var() == pytest.approx(exact, rel=0.01)
+
+
+def test_l2_in_adam_decays_a_noisy_coordinate_less_by_the_size_of_its_noise():
+    rng, decay, lr, sigma, steps = np.random.default_rng(0), 0.1, 0.1, 10.0, 40
+    state, theta = [torch.zeros(20_000, dtype=torch.float64) for _ in range(2)], torch.ones(20_000, dtype=torch.float64)
+    for t in range(1, steps + 1):
+        noise = torch.tensor(sigma * rng.standard_normal(20_000))
+        step, *state = rules.adam(noise + decay * theta, *state, t=t, lr=lr, beta1=0.0, beta2=0.999)
+        theta = theta + step
+    shrunk = -np.log(theta.mean().item()) / steps
+    assert shrunk == pytest.approx(lr * decay / sigma, rel=0.35) and shrunk < 0.2 * lr * decay
+
+
+# --- the race
+
+def test_no_step_of_the_same_size_descends_more_than_the_steepest_one():
+    G = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u, s, vt = torch.linalg.svd(G, full_matrices=False)
+    for seed in range(200):
+        other = torch.randn(4, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        assert (G * other / torch.linalg.matrix_norm(other, 2)).sum().abs() <= (G * (u @ vt)).sum()
+        assert (G * other / other.abs().max()).sum().abs() <= (G * G.sign()).sum()
+    assert (G * (u @ vt)).sum().item() == pytest.approx(s.sum().item())
+
+
+def test_the_luck_of_the_best_stays_below_the_bound_of_the_page():
+    draws = np.random.default_rng(0).standard_normal((20_000, 50))
+    for k, bound in ((5, 1.8), (50, 2.8)):
+        assert np.sqrt(2 * np.log(k)) == pytest.approx(bound, abs=0.05)
+        assert draws[:, :k].max(1).mean() < np.sqrt(2 * np.log(k))
