@@ -174,6 +174,19 @@ def test_accuracies_count_right_answers():
     assert c.accuracies([model, model], x, y, batch_size=7).tolist() == [want, want]
 
 
+@pytest.mark.parametrize("arm, sparsity", [("dense", 0.0), ("one-shot", 0.8), ("iterative", 0.8), ("random", 0.8)])
+def test_every_arm_takes_the_same_number_of_steps(arm, sparsity, monkeypatch):
+    from dlopt.compression import protocol
+
+    taken = []
+    monkeypatch.setattr(protocol, "retrain", lambda models, data, steps: taken.append(steps) or models)
+    out = protocol.retrain_pruned([small(0), small(1)], None, 0.8, arm=arm, steps=101)
+    assert sum(taken) == 101 and len(taken) == (4 if arm == "iterative" else 1)
+    assert [round(c.sparsity(model), 2) for model in out] == [sparsity] * 2
+    with pytest.raises(ValueError, match="at least the number of stages, 4, got 3"):
+        protocol.retrain_pruned([small()], None, 0.8, arm="iterative", steps=3)
+
+
 # --- structured
 
 def images(n=5):

@@ -5,6 +5,7 @@ from dlopt.compression.files import from_bytes, load_compressed, raw_bytes, save
 from dlopt.compression.huffman import canonical_codes, code_lengths, entropy, huffman_decode, huffman_encode
 from dlopt.compression.low_rank import break_even_rank, factorize_layers, svd_factorize, truncated_svd
 from dlopt.compression.measuring import pareto, sparse_copy, speedup
+from dlopt.compression.protocol import ARMS, retrain_pruned
 from dlopt.compression.pruning import (
     Mask,
     bake,
@@ -31,11 +32,11 @@ from dlopt.compression.uniform import (
     symmetric_scale,
 )
 
-__all__ = ["Factorized", "FakeQuantize", "Int8Conv2d", "Int8Linear", "Mask", "Shared", "accuracies", "bake",
+__all__ = ["ARMS", "Factorized", "FakeQuantize", "Int8Conv2d", "Int8Linear", "Mask", "Shared", "accuracies", "bake",
            "break_even_rank", "canonical_codes", "code_lengths", "codes", "cp_factorize", "distillation_loss",
            "entropy", "factorize_layers", "fake_quantize", "from_bytes", "geometric_stages", "huffman_decode",
            "huffman_encode", "iterative_prune", "kmeans", "kmeans_share", "load_compressed", "magnitude_prune",
-           "masked_adam", "masks", "pareto", "prunable", "quantize", "quantize_int8", "raw_bytes", "retrain", "rewind",
-           "round_weights", "save_compressed", "shrink", "soft_loss", "sparse_copy", "sparsity", "speedup",
-           "svd_factorize", "symmetric_scale", "to_bytes", "train_shared", "truncated_svd", "tucker_factorize",
-           "unit_norms", "with_teacher", "xz_bytes"]
+           "masked_adam", "masks", "pareto", "prunable", "quantize", "quantize_int8", "raw_bytes", "retrain",
+           "retrain_pruned", "rewind", "round_weights", "save_compressed", "shrink", "soft_loss", "sparse_copy",
+           "sparsity", "speedup", "svd_factorize", "symmetric_scale", "to_bytes", "train_shared", "truncated_svd",
+           "tucker_factorize", "unit_norms", "with_teacher", "xz_bytes"]
