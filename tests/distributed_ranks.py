@@ -6,8 +6,9 @@ import time
 
 import torch
 import torch.distributed as dist
-from dlopt.distributed import ParameterServer, Worker, init_group, launch, report
+from dlopt.distributed import ParameterServer, Worker, checkpoint, init_group, launch, report
 from dlopt.distributed import ranks as book
+from dlopt.distributed.train import train
 from torch.nn.functional import cross_entropy
 
 
@@ -161,3 +162,27 @@ def done_early(updates, steps):
             worker.step = lambda: None
 
     return work(before)
+
+
+# --- checkpoints
+
+def save_parts(folder, steps):
+    for step in steps:
+        checkpoint.save(folder, step, {"rank": dist.get_rank(), "x": torch.full((3,), float(step))})
+    return checkpoint.load(folder)
+
+
+def load_part(folder):
+    return checkpoint.load(folder)
+
+
+def die_while_saving(folder):
+    """Rank 1 dies when it has written its part of step 2, before the others know."""
+    checkpoint.save(folder, 1, {"x": torch.ones(3)})
+    if dist.get_rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    checkpoint.save(folder, 2, {"x": torch.zeros(3)})
+
+
+def train_and_die(folder, kill):
+    return train(steps=60, checkpoints=folder, every=20, kill=kill)
