@@ -216,3 +216,16 @@ def test_speedup_is_above_one_for_less_work():
 def test_a_sparse_copy_answers_the_same():
     model, x = c.bake(c.magnitude_prune(small(), 0.8)), torch.randn(6, 12)
     torch.testing.assert_close(c.sparse_copy(model)(x), model(x).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_two_of_four_keeps_the_two_largest_of_any_four():
+    W = torch.tensor([[3.0, -4.0, 1.0, 0.5, 0.1, 0.2, -0.3, 0.0]])
+    assert c.two_four_mask(W).tolist() == [[1, 1, 0, 0, 0, 1, 1, 0]]
+    with pytest.raises(ValueError, match="multiple of 4"):
+        c.two_four_mask(torch.ones(2, 6))
+
+
+def test_two_four_is_timed_where_the_hardware_has_it_and_only_there():
+    got = c.two_four_speedup(d=512, batch=512, rounds=3)
+    able = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+    assert (got is not None) == able

@@ -4,7 +4,7 @@ from dlopt.compression.distillation import distillation_loss, soft_loss, with_te
 from dlopt.compression.files import from_bytes, load_compressed, raw_bytes, save_compressed, to_bytes, xz_bytes
 from dlopt.compression.huffman import canonical_codes, code_lengths, entropy, huffman_decode, huffman_encode
 from dlopt.compression.low_rank import break_even_rank, factorize_layers, svd_factorize, truncated_svd
-from dlopt.compression.measuring import pareto, sparse_copy, speedup
+from dlopt.compression.measuring import pareto, sparse_copy, speedup, two_four_mask, two_four_speedup
 from dlopt.compression.protocol import ARMS, retrain_pruned
 from dlopt.compression.pruning import (
     Mask,
@@ -39,4 +39,4 @@ __all__ = ["ARMS", "Factorized", "FakeQuantize", "Int8Conv2d", "Int8Linear", "Ma
            "masked_adam", "masks", "pareto", "prunable", "quantize", "quantize_int8", "raw_bytes", "retrain",
            "retrain_pruned", "rewind", "round_weights", "save_compressed", "shrink", "soft_loss", "sparse_copy",
            "sparsity", "speedup", "svd_factorize", "symmetric_scale", "to_bytes", "train_shared", "truncated_svd",
-           "tucker_factorize", "unit_norms", "with_teacher", "xz_bytes"]
+           "tucker_factorize", "two_four_mask", "two_four_speedup", "unit_norms", "with_teacher", "xz_bytes"]

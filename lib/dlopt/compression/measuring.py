@@ -74,3 +74,38 @@ def sparse_copy(model):
 
 def _sparse(layer):
     return layer.weight.detach().to_sparse_csr(), layer.bias.detach()
+
+
+def two_four_speedup(d=4096, batch=4096, rounds=15):
+    """Speed of a matrix product with 2:4 sparsity relative to the dense one, in half precision.
+
+    Of any four neighboring weights the two largest magnitudes are kept. Needs a GPU with sparse tensor cores (NVIDIA,
+    compute capability 8.0 or higher).
+
+    Args:
+        d: side of the square weight matrix.
+        batch: rows of the other factor.
+        rounds: number of turns.
+
+    Returns:
+        `dlopt.profiling.Ratio` of time(dense) / time(2:4), or None where there is no such GPU.
+    """
+    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0):
+        return None
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # a prototype feature, says torch
+        g = torch.Generator("cuda").manual_seed(0)
+        W = torch.randn(d, d, device="cuda", generator=g).half()
+        x = torch.randn(d, batch, device="cuda", generator=g).half()
+        W = W * two_four_mask(W)
+        sparse = torch.sparse.to_sparse_semi_structured(W)
+        return compare_times(lambda: W @ x, lambda: sparse @ x, rounds, "cuda")
+
+
+def two_four_mask(W):
+    """Ones at the two largest magnitudes of any four neighbors in a row, zeros elsewhere; [m, n], n a multiple of 4."""
+    if W.shape[-1] % 4:
+        raise ValueError(f"rows must have a multiple of 4 entries, got {W.shape[-1]}")
+    groups = W.abs().unflatten(-1, (-1, 4))
+    mask = torch.zeros_like(groups).scatter_(-1, groups.topk(2, -1).indices, 1.0)
+    return mask.flatten(-2)
