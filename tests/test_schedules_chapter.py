@@ -1,0 +1,111 @@
+"""The page on schedules: its equations and worked numbers, held against the library; the items it owes."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from dlopt.chains import expected_square
+from dlopt.noise import noise_ball, update_noise
+
+CHAPTERS = Path(__file__).parents[1] / "chapters"
+PAGE = nbformat.read(CHAPTERS / "schedules.ipynb", as_version=4)
+OWED = {"S41", "S42", "S43", "S44", "E31", "E32", "E33", "E41"}
+TOGETHER = {"S17", "S21", "S22", "S23", "S39", "S40", "S45", "S69", "E17", "E18", "E22", "E42"} | OWED
+
+
+def prose():
+    return "\n".join(cell.source for cell in PAGE.cells if cell.cell_type == "markdown")
+
+
+def code(page=PAGE):
+    return "\n".join(cell.source for cell in page.cells if cell.cell_type == "code")
+
+
+def claims(page=PAGE):
+    """(item, part) of every claim of a page, in order."""
+    calls = [node for cell in page.cells if cell.cell_type == "code" for node in ast.walk(ast.parse(cell.source))
+             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim"]
+    part = lambda call: next((k.value.value for k in call.keywords if k.arg == "part"), None)  # noqa: E731
+    return [(call.args[0].value, part(call)) for call in calls]
+
+
+def test_every_item_that_the_page_owes_is_claimed_and_no_part_twice():
+    assert {item for item, _ in claims()} == OWED
+    assert len(claims()) == len(set(claims()))
+
+
+def test_the_three_pages_on_stochastic_descent_claim_all_their_items():
+    pages = [nbformat.read(CHAPTERS / f"{stem}.ipynb", as_version=4) for stem in ("sgd", "batch_size", "schedules")]
+    assert {item for page in pages for item, _ in claims(page)} >= TOGETHER
+
+
+def test_every_number_in_prose_is_glued_and_every_glued_number_is_used():
+    used = set(re.findall(r"\{glue:text\}`([\w.-]+)`", prose()))
+    said = set(re.findall(r'glue(?:_interval)?\("([\w.-]+)"', code()))
+    made = {"sched-": ("close", "floor", "wrong", "hybrid"), "sched-updates-": ("decay", "hybrid", "grow"),
+            "sched-seconds-": ("median", "low", "high"), "sched-edge-": ("rises", "lower", "sharp", "stall"),
+            "sched-late-": ("full", "half", "tenth", "chance"),
+            "sched-linear-": ("large", "near", "small", "root", "warm", "plain")}  # fmt: skip
+    for stem, ends in made.items():
+        assert f'f"{stem}{{name}}"' in code()
+        said |= {stem + end for end in ends}
+    assert used == said
+
+
+def test_the_noise_scales_worked_by_hand():
+    assert update_noise(0.1, 16, 3200) == pytest.approx(19.9)
+    assert update_noise(0.025, 16, 3200) == pytest.approx(4.975)
+    assert update_noise(0.1, 64, 3200) == pytest.approx(4.9)
+    assert update_noise(0.1, 320, 3200) == pytest.approx(0.9) and "0.1\\cdot9=0.9" in prose()
+
+
+def test_the_noise_ball_of_the_page_is_the_limit_of_the_recursion_and_of_its_small_rate_form():
+    squares = expected_square(lambda t: 0.3, steps=400, curvature=2.0, noise=0.5)
+    assert noise_ball(0.3, curvature=2.0, noise=0.5) == pytest.approx(squares[-1], rel=1e-12)
+    for momentum in (0.0, 0.9):
+        small = noise_ball(1e-6, curvature=2.0, noise=0.5, momentum=momentum)
+        assert small == pytest.approx(0.25 / 4 * 1e-6 / (1 - momentum), rel=1e-5)
+
+
+@pytest.mark.parametrize("curvature, noise, start", [(1.0, 1.0, 3.0), (0.3, 2.0, 1.0), (2.0, 0.5, 5.0)])
+def test_the_best_schedule_has_its_closed_form_and_no_nearby_schedule_is_better(curvature, noise, start):
+    steps, ratio = 30, (noise / curvature / start) ** 2
+    best = 1 / (curvature * (np.arange(1, steps + 1) + ratio))
+    settings = dict(steps=steps, curvature=curvature, noise=noise, start=start)
+    squares = expected_square(best, **settings)
+    exact = 1 / (1 / start**2 + (curvature / noise) ** 2 * np.arange(1, steps + 1))
+    np.testing.assert_allclose(squares, exact, rtol=1e-12)
+    rng = np.random.default_rng(0)
+    for size in (1e-3, 0.1, 0.5):
+        for _ in range(20):
+            other = best * np.exp(size * rng.standard_normal(steps))
+            assert expected_square(other, **settings)[-1] > squares[-1]
+
+
+def test_growing_the_batch_trades_examples_one_to_one_until_the_contraction_is_the_limit():
+    rate, steps = 0.2, 120
+    contraction = (1 - rate) ** 2
+
+    def exponent(growth):
+        square, used, path = 1.0, 0.0, []
+        for t in range(steps):
+            square = contraction * square + rate**2 / growth**t
+            used += growth**t
+            path.append((used, square))
+        (n0, s0), (n1, s1) = path[steps // 2], path[-1]
+        return np.log(s1 / s0) / np.log(n1 / n0)
+
+    assert exponent(1.2) == pytest.approx(-1, abs=0.01)
+    for growth in (2.0, 3.0):
+        assert exponent(growth) == pytest.approx(np.log(contraction) / np.log(growth), abs=0.02)
+
+
+def test_steps_and_examples_to_a_target_lie_on_the_hyperbola_of_the_exercise():
+    critical, least = 37.0, 12.0
+    for batch in (1.0, 37.0, 500.0):
+        steps, examples = least * (1 + critical / batch), least * (batch + critical)
+        assert (steps / least - 1) * (examples / (least * critical) - 1) == pytest.approx(1)
+    assert 1 / (1 - 0.6) == pytest.approx(10 / 4)  # the momentum of the first exercise
