@@ -219,3 +219,28 @@ def test_a_kernel_shows_svg_or_png_by_the_rule_even_in_its_first_cell():
     shown = [{kind for out in cell.outputs for kind in out.get("data", {}) if kind.startswith("image")}
              for cell in notebook.cells]
     assert shown == [{"image/svg+xml"}, {"image/png"}, {"image/svg+xml"}]
+    data = [out["data"][plotting.data.MIME]["csv"] for cell in notebook.cells for out in cell.outputs]
+    assert data[2] == "panel,horizontal axis,vertical axis,series,x,y\n1,,,line 1,0,0\n1,,,line 1,1,1\n"
+
+
+def test_the_data_of_a_figure_is_what_it_shows():
+    ax = plotting.subplots()[1]
+    ax.plot([1, 2], [3.0, np.nan], label="$\\eta$ = 1")
+    ax.fill_between([0, 1], [0, 0], [1, 1])
+    ax.scatter([5], [6], label="a point")
+    ax.bar([1], [2], width=0.5)
+    ax.axvline(7)
+    ax.set(xlabel="step", ylabel="loss, nats")
+    ax.contour(np.arange(9).reshape(3, 3))
+    rows = plotting.figure_rows(ax.figure)
+    assert {row[:3] for row in rows} == {(1, "step", "loss, nats")}
+    series = {name: [row[4:] for row in rows if row[3] == name] for name in dict.fromkeys(row[3] for row in rows)}
+    assert series["\\eta = 1"] == [(1, 3)] and series["a point"] == [(5, 6)] and series["bars"] == [(1, 2)]
+    assert {(0, 0), (1, 1), (0, 1), (1, 0)} == set(series.pop("band 1"))
+    assert set(series) == {"\\eta = 1", "a point", "bars"}, "a line across the panel or a contour is no data"
+
+
+def test_a_figure_without_data_or_with_too_much_has_no_table():
+    assert plotting.figure_csv(plotting.subplots()[0]) is None
+    ax = plotting.scatter(np.arange(20_001), np.arange(20_001))
+    assert plotting.figure_csv(ax.figure) is None

@@ -10,6 +10,8 @@ from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from PIL import Image
 
+from dlopt.plotting.data import MIME, figure_csv
+
 VECTOR_LIMIT = 1500  # points; an SVG of 5,000 points weighs twice its PNG, one of 50,000 five times (measured)
 
 
@@ -73,3 +75,14 @@ def install():
     formatters = shell.display_formatter.formatters
     formatters["image/svg+xml"].for_type(Figure, _svg)
     formatters["image/png"].for_type(Figure, _png)
+    formatters[MIME] = _data_formatter(ipython.core.formatters.JSONFormatter, shell.display_formatter)
+
+
+def _data_formatter(base, parent):
+    """A formatter that adds a figure's numbers to its picture; nothing shows them but the book's site."""
+    class FigureData(base):
+        format_type, print_method = MIME, "_no_method_of_this_name_"
+
+    formatter = FigureData(parent=parent)
+    formatter.for_type(Figure, lambda figure: {"csv": text} if (text := figure_csv(figure)) else None)
+    return formatter
