@@ -7,7 +7,8 @@ say in words what they show, and fetch nothing. Each weighs less than 25 kB with
 from dlopt.interactive.clusters import workers
 from dlopt.interactive.figure import Interactive, figures
 from dlopt.interactive.gallery import descent, estimators, noise_scale, optimizer_race, phase_map, schedule_exponent
+from dlopt.interactive.live import Live
 from dlopt.interactive.tradeoffs import pareto_explorer
 
-__all__ = ["Interactive", "descent", "estimators", "figures", "noise_scale", "optimizer_race",
+__all__ = ["Interactive", "Live", "descent", "estimators", "figures", "noise_scale", "optimizer_race",
            "pareto_explorer", "phase_map", "schedule_exponent", "workers"]

@@ -1,0 +1,82 @@
+"""The live picture of a run: redrawn in place, honest about the time that is left, and readable when the run is over."""
+
+import math
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from dlopt.interactive import Live, live
+from dlopt.losses import mse
+from dlopt.training import train
+
+
+class Shown:
+    """Stands in for the notebook: keeps what was shown and how often it was redrawn."""
+
+    def __init__(self):
+        self.pictures, self.opened = [], 0
+
+    def display(self, picture, display_id):
+        self.opened += 1
+        self.pictures.append(picture.data)
+        return self
+
+    def update(self, picture):
+        self.pictures.append(picture.data)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    shown = Shown()
+    monkeypatch.setattr(live, "display", shown.display)
+    return shown
+
+
+def steps(callback, losses, total):
+    for step, loss in enumerate(losses, start=1):
+        callback(SimpleNamespace(step=step, total=total, loss=loss))
+
+
+def test_one_picture_is_redrawn_and_ends_without_a_bar(shown):
+    steps(Live(every=1e-9), [1.0, 0.5, 0.25], total=3)
+    assert shown.opened == 1 and len(shown.pictures) == 3
+    assert "<progress" in shown.pictures[0] and "<progress" not in shown.pictures[-1]
+    assert "3 of 3 updates" in shown.pictures[-1] and "1 at first, 0.25 now" in shown.pictures[-1]
+
+
+def test_it_is_drawn_no_more_often_than_asked(shown):
+    steps(Live(every=3600), np.ones(50), total=50)
+    assert len(shown.pictures) == 2, "the first and the last"
+
+
+def test_the_time_left_is_that_of_the_updates_so_far():
+    callback = Live()
+    callback.losses, callback.first = [1.0, 0.5], 1
+    assert "about 18 s left" in callback.picture(step=11, total=100, seconds=2.02)
+    assert "time left unknown" in callback.picture(step=1, total=100, seconds=0)
+
+
+def test_a_training_run_draws_itself(shown):
+    torch.manual_seed(0)
+    x = torch.linspace(-1, 1, 32)[:, None]
+    train(torch.nn.Linear(1, 1), (x, 2 * x), optimizer=lambda p: torch.optim.SGD(p, lr=0.1), loss=mse, steps=20,
+          evaluate_every=0, callback=Live())
+    assert "20 of 20 updates" in shown.pictures[-1]
+
+
+def test_the_curve_leaves_out_what_is_not_finite_and_says_when_it_is_logarithmic():
+    picture = live.curve([1.0, math.nan, 0.5, 0.25], total=4)
+    assert len(re.findall("M", re.findall(r'd="([^"]*)"', picture)[1])) == 2 and "logarithmic" not in picture
+    assert "logarithmic" in live.curve([10.0, 0.1], total=2)
+    assert "NaN" not in live.curve([math.nan], total=1)
+
+
+def test_many_losses_make_a_small_picture():
+    assert len(live.curve(np.random.default_rng(0).random(100_000), total=100_000)) < 10_000
+
+
+def test_the_interval_must_be_positive():
+    with pytest.raises(ValueError, match="every must be > 0 seconds, got 0"):
+        Live(every=0)
