@@ -6,10 +6,10 @@ RUN := $(BIN)/python -m dlopt_book
 INSTALLED := $(VENV)/.installed-$(firstword $(shell cat requirements.txt pyproject.toml | cksum))
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lab serve bench seeds screenshots clean
+.PHONY: help install book test lab serve bench seeds screenshots site-report pdf zip clean
 
 help: ## describe each target
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## create .venv with everything that requirements.txt pins
 
@@ -28,8 +28,8 @@ book: $(INSTALLED) ## run the chapters that changed and build the site, strictly
 test: $(INSTALLED) ## make the book, then check everything: library, notebooks, site, JupyterLab
 	@$(RUN) test
 
-lab: $(INSTALLED) ## open JupyterLab in chapters/
-	@$(BIN)/jupyter lab chapters
+lab: $(INSTALLED) ## open JupyterLab in chapters/, on a page that lists them
+	@cd chapters && ../$(BIN)/jupyter lab welcome.ipynb
 
 serve: book ## serve the site on http://localhost:8000
 	@$(RUN) serve
@@ -40,8 +40,17 @@ bench: $(INSTALLED) ## measure what the book's numbers on speed rest on
 seeds: $(INSTALLED) ## run every chapter under DLOPT_SEED=1,2,3 and list the verdicts that change
 	@$(RUN) seeds
 
-screenshots: book ## photograph every page, light, dark and phone-wide, into _build/screenshots
+screenshots: book ## photograph every page, at three widths, light and dark, into _build/screenshots
 	@$(RUN) screenshots
+
+site-report: book ## measure every page against its targets; RUNS=5 lets Lighthouse look five times
+	@$(RUN) report $(RUNS)
+
+pdf: book ## print the whole book into _build/book.pdf
+	@$(RUN) pdf
+
+zip: book ## pack the site into _build/book.zip, to read without a network
+	@$(RUN) zip
 
 clean: ## remove the site and the chapters' runs
 	rm -rf _build

@@ -1,4 +1,4 @@
-"""The live picture of a run: redrawn in place, honest about the time that is left, and readable when the run is over."""
+"""The live picture of a run: redrawn in place, honest about the time left, and readable when the run is over."""
 
 import math
 import re

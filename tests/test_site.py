@@ -3,19 +3,24 @@
 import re
 
 import pytest
-from dlopt_book.browser import PHONE, check, opened, pages, served
+from dlopt_book.browser import check, opened, pages, served
+from dlopt_book.report import TEXT_KB, weigh
 
 pytestmark = pytest.mark.browser
-WAYS = {"http, light": {}, "http, dark": {"dark": True}, "phone": {"size": PHONE},
-        "file": {"accessibility": False}, "file, dark": {"accessibility": False, "dark": True}}
+WAYS = {"http": {}, "file": {"accessibility": False}}
 
 
 def looked(chromium, folder, way):
-    """Every page's problems under one set of circumstances, without the pages that have none."""
+    """Every page's problems, from a server or from ``file://``, without the pages that have none."""
+    found = {}
     with served(folder) as base:
-        where = folder.as_uri() if way.startswith("file") else base
-        every = {name: check(chromium, f"{where}/{name}", **WAYS[way]) for name in pages(folder)}
-    return {name: problems for name, problems in every.items() if problems}
+        for name in pages(folder):
+            asked = []
+            where = folder.as_uri() if way == "file" else base
+            found[name] = check(chromium, f"{where}/{name}", asked=asked, **WAYS[way])
+            text = weigh(folder, asked)[0] if way == "http" else 0
+            found[name] += [f"weighs {text:.0f} kB without its figures, at most {TEXT_KB}"] if text > TEXT_KB else []
+    return {name: problems for name, problems in found.items() if problems}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -79,6 +84,9 @@ PLANTED = {
     "image that does not load": '<img src="data:image/png;base64,AAAA" alt="A picture that is broken">',
     "figure without caption": "<figure><p>A figure.</p></figure>",
     "scrolls sideways": '<div style="width: 2000px">Wide.</div>',
+    "scrolls sideways: 800 px wide on a screen of 390": '<div style="width: 792px">Wide on a phone.</div>',
+    "scrolls without a way by keyboard": '<pre style="overflow-x: auto; width: 20px">Wide.</pre>',
+    "weighs": "<!-- " + "".join(map(chr, range(0x4E00, 0x9000))) * 12 + " -->",
 }
 
 
@@ -94,18 +102,65 @@ def test_a_sound_page_has_no_problems(chromium, tmp_path, way):
 
 @pytest.mark.parametrize("problem", PLANTED)
 def test_the_planted_problem_is_found(chromium, tmp_path, problem):
-    problems = looked(chromium, planted(tmp_path, PLANTED[problem]), "phone")
+    problems = looked(chromium, planted(tmp_path, PLANTED[problem]), "http")
     assert any(sentence.startswith(problem) for sentence in problems.get("page.html", [])), problems
 
 
 def test_contrast_is_judged_in_the_mode_of_the_reader(chromium, tmp_path):
     style = "<style>@media (prefers-color-scheme: dark) { body { background: #222; color: #444 } }</style>"
-    folder = planted(tmp_path, f"{style}<p>Legible by day.</p>")
-    assert looked(chromium, folder, "http, light") == {}
-    assert any("color-contrast" in s for s in looked(chromium, folder, "http, dark")["page.html"])
+    problems = looked(chromium, planted(tmp_path, f"{style}<p>Legible by day.</p>"), "http")["page.html"]
+    assert problems and all("color-contrast" in sentence and sentence.endswith("(dark)") for sentence in problems)
 
 
 def test_what_is_folded_away_is_judged_too(chromium, tmp_path):
     folded = '<details><summary>More</summary><p style="color: #ccc; background: #fff">Hard to read.</p></details>'
-    problems = looked(chromium, planted(tmp_path, folded), "http, light")
+    problems = looked(chromium, planted(tmp_path, folded), "http")
     assert any("color-contrast" in sentence for sentence in problems["page.html"])
+
+
+# ---------------------------------------------------------------- finding one's way
+
+@pytest.mark.parametrize("query, title", [("η", "Notation"), ("β₁", "Library"), ("RMSProp", "Library"),
+                                          ("condition number", "Glossary")])
+def test_search_finds_symbols_methods_and_terms(chromium, site, query, title):
+    with served(site) as base, opened(chromium, f"{base}/search.html?q={query}") as (page, _):
+        page.wait_for_selector("#search-results li a", timeout=10_000)
+        page.wait_for_timeout(300)
+        titles = page.locator("#search-results li > a").all_inner_texts()
+    assert any(title in found for found in titles), titles
+
+
+@pytest.fixture(scope="module")
+def references(chromium, site):
+    """A page with references of every kind."""
+    with served(site) as base, opened(chromium, f"{base}/chapters/gradient_descent.html") as (page, heard):
+        yield page
+    assert heard == []
+
+
+PREVIEWS = {"equation": ("article a.reference[href^='#equation-']", "mjx-container"),
+            "theorem": ("article a.reference[href^='#thm-']", "p"),
+            "source": ("article a.reference[href*='bibliography.html#']", None)}
+
+
+@pytest.mark.parametrize("kind", PREVIEWS)
+def test_a_reference_shows_what_it_refers_to_until_escape(references, kind):
+    link, inside = PREVIEWS[kind]
+    references.locator(link).first.scroll_into_view_if_needed()
+    references.locator(link).first.hover()
+    box = references.locator(".dlopt-preview")
+    box.wait_for(timeout=5000)
+    assert box.locator(inside).count() if inside else len(box.inner_text()) > 40
+    assert references.locator(link).first.get_attribute("aria-describedby") == "dlopt-preview"
+    references.keyboard.press("Escape")
+    assert box.count() == 0
+    references.mouse.move(0, 0)
+
+
+def test_a_reference_to_another_page_shows_it_from_a_server(chromium, site):
+    with served(site) as base, opened(chromium, f"{base}/chapters/gradient_descent.html") as (page, _):
+        page.evaluate("""() => { const link = document.querySelector('article a.reference[href^="#equation-"]');
+          link.setAttribute('href', 'momentum.html#equation-mom-rule'); link.id = 'elsewhere'; }""")
+        page.locator("#elsewhere").scroll_into_view_if_needed()
+        page.locator("#elsewhere").hover()
+        page.locator(".dlopt-preview mjx-container").first.wait_for(timeout=5000)

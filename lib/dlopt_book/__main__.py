@@ -1,4 +1,4 @@
-"""The book's own commands: ``python -m dlopt_book book|run|test|serve|seeds|screenshots [...]``."""
+"""The book's own commands: ``python -m dlopt_book book|run|test|serve|seeds|screenshots|report|pdf|zip [...]``."""
 
 import argparse
 import contextlib
@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from dlopt_book import browser, execution, site, verdicts
+from dlopt_book import report as reports
 from dlopt_book.book import here
 
 
@@ -49,13 +50,36 @@ def seeds(arguments):
 
 
 def screenshots(arguments):
-    """Photograph every page: light, dark, and as wide as a phone."""
+    """Photograph every page at three widths, in light and in dark."""
     written = browser.photograph(here().site, here().root / "_build" / "screenshots")
     print(f"{len(written)} pictures in {here().root / '_build' / 'screenshots'}")
     return 0
 
 
-COMMANDS = (book, run, test, serve, seeds, screenshots)
+def report(arguments):
+    """Measure every page against its targets; a number says how often Lighthouse looks at each (0: not at all)."""
+    rows = reports.report(here().site, int(next(iter(arguments.paths), "1")))
+    return int(any(row.misses() for row in rows))
+
+
+def pdf(arguments):
+    """Print the whole book into _build/book.pdf."""
+    from dlopt_book import printed
+
+    target = here().root / "_build" / "book.pdf"
+    pages = printed.make(here(), target)
+    print(f"{target}: {pages} pages, {target.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def zip(arguments):
+    """Pack the site into _build/book.zip, to be read without a network."""
+    target = site.pack(here())
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB; unpack it and open index.html")
+    return 0
+
+
+COMMANDS = (book, run, test, serve, seeds, screenshots, report, pdf, zip)
 
 
 def main():

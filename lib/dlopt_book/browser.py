@@ -2,10 +2,13 @@
 
 import contextlib
 import functools
+import gzip
 import http.server
+import io
 import os
 import shutil
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
@@ -13,11 +16,26 @@ from playwright.sync_api import sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-TYPESET = "() => !window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)"
+DESKTOP, TABLET, PHONE = ({"width": w, "height": h} for w, h in ((1280, 900), (768, 1024), (390, 844)))
+ARRIVED = """() => {
+  window.scrollTo(0, document.body.scrollHeight);
+  const waiting = [...document.images].map(e => { e.loading = 'eager'; return e.decode().catch(() => 0); });
+  return Promise.all(waiting).then(() => 0);
+}"""
 OPEN_ALL = """() => {
   document.querySelectorAll('details').forEach(d => { d.open = true; });
   document.querySelectorAll('.toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'));
+}"""
+SIMPLER = """() => {
+  for (const e of document.querySelectorAll('mjx-container')) {
+    e.textContent = 'formula';
+    e.style.cssText = 'overflow: visible; line-height: normal';
+  }
+  const seen = new Set();
+  for (const e of document.querySelectorAll('pre span, dt.sig span, dt.sig em')) {
+    const kind = [e.className, e.parentNode.className, (e.closest('div[class*=cell], dt') || e).className].join('|');
+    if (seen.has(kind)) e.replaceWith(...e.childNodes); else seen.add(kind);
+  }
 }"""
 LOOK = r"""() => {
   const article = document.querySelector('article, main') || document.body, found = [];
@@ -32,6 +50,9 @@ LOOK = r"""() => {
     if (e.complete && !e.naturalWidth) found.push('image that does not load: ' + e.getAttribute('src').slice(-60));
   for (const e of article.querySelectorAll('figure'))
     if (!e.querySelector('figcaption')) found.push('figure without caption');
+  for (const e of article.querySelectorAll('mjx-container, div.math, pre'))
+    if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === 'auto' && e.tabIndex < 0)
+      found.push('scrolls without a way by keyboard: ' + e.textContent.slice(0, 60));
   return found;
 }"""
 WIDER = """() => {
@@ -70,8 +91,26 @@ def browser():
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    compress = False
+
     def log_message(self, *args):
         pass
+
+    def send_head(self):
+        """As inherited; a reader who asks for it gets text compressed, and everything may be kept for an hour."""
+        path = Path(self.translate_path(self.path))
+        if not (self.compress and path.is_file() and "gzip" in self.headers.get("Accept-Encoding", "")):
+            return super().send_head()
+        data, text = path.read_bytes(), path.suffix in (".html", ".css", ".js", ".svg", ".json")
+        data = gzip.compress(data, 6) if text else data
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(str(path)))
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Cache-Control", "max-age=3600")
+        if text:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        return io.BytesIO(data)
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -82,9 +121,10 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def served(folder, port=0):
-    """Serve ``folder`` on this machine; gives the base address without a final slash."""
-    server = _Server(("127.0.0.1", port), functools.partial(_Quiet, directory=folder))
+def served(folder, port=0, compress=False):
+    """Serve ``folder`` on this machine, compressed as web hosts do if asked; gives the base address."""
+    handler = type("_Handler", (_Quiet,), {"compress": compress})
+    server = _Server(("127.0.0.1", port), functools.partial(handler, directory=folder))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -96,14 +136,16 @@ def served(folder, port=0):
 
 
 @contextlib.contextmanager
-def opened(running, address, *, dark=False, size=DESKTOP):
-    """Open a page in a fresh profile and wait until it is quiet and typeset.
+def opened(running, address, *, dark=False, size=DESKTOP, slower=1, asked=None):
+    """Open a page in a fresh profile and wait until it is quiet.
 
     Args:
         running: a Playwright ``Browser``.
         address: an ``http`` or ``file`` address.
         dark: the color scheme that the reader's system asks for.
         size: the window, a dict of ``width`` and ``height`` in CSS pixels.
+        slower: how many times slower the processor is to seem.
+        asked: a list to which the address of every request is added.
 
     Yields:
         The Playwright page, and a list of sentences that grows with every foreign request and every complaint.
@@ -112,14 +154,16 @@ def opened(running, address, *, dark=False, size=DESKTOP):
     page, heard = context.new_page(), []
     origin = urlsplit(address)
     page.on("request", lambda request: heard.extend(_foreign(request.url, origin)))
+    page.on("request", lambda request: asked is not None and asked.append(request.url))
     page.on("console", lambda message: message.type == "error" and heard.append(f"console error: {message.text}"))
     page.on("pageerror", lambda error: heard.append(f"script error: {error}"))
     page.on("requestfailed", lambda request: heard.extend(_failed(request)))
     page.on("response", lambda answer: answer.status >= 400 and heard.append(f"{answer.status}: {answer.url[:120]}"))
+    if slower > 1:
+        context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
     try:
         page.goto(address, wait_until="load")
         page.wait_for_load_state("networkidle")
-        page.evaluate(TYPESET)
         yield page, heard
     finally:
         context.close()
@@ -136,25 +180,50 @@ def _foreign(url, origin):
         yield f"request to another host: {url[:120]}"
 
 
-def axe(page):
-    """axe-core's complaints about the page as it stands, with everything that folds unfolded; one sentence each."""
+def scroll(page):
+    """Go to the end of the page and wait for the images that load only now."""
+    page.evaluate(ARRIVED)
+
+
+def axe(page, rules=None):
+    """axe-core's complaints about the page as it stands, with everything that folds unfolded; one sentence each.
+
+    A chapter has thousands of words of code and of parts of formulas. Before axe looks, a word of code that is like
+    another one loses its markup, and a formula becomes a word: the page is of no further use.
+
+    Args:
+        page: from `opened`.
+        rules: names of axe's rules; None: all that stand for WCAG 2.1 AA and good practice.
+    """
     page.evaluate(OPEN_ALL)
+    page.evaluate(SIMPLER)
     page.add_style_tag(content="*, *::before, *::after { transition: none !important; animation: none !important; }")
     page.wait_for_timeout(200)  # scripts that watch sizes have their turn
-    options = {"runOnly": {"type": "tag", "values": RULES}, "resultTypes": ["violations"],
+    only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": RULES}
+    options = {"runOnly": only, "resultTypes": ["violations"],
                "preload": False}  # axe would fetch style sheets again, some from a wrong address
     violations = Axe().run(page, options=options).response["violations"]
     return [f"axe: {v['id']} ({v['impact']}): {v['help']}: {' '.join(node['html'].split())[:160]}"
             for v in violations for node in v["nodes"]]
 
 
-def check(running, address, *, dark=False, size=DESKTOP, accessibility=True):
-    """Everything wrong with one page under one set of circumstances, one sentence each."""
-    with opened(running, address, dark=dark, size=size) as (page, heard):
+def check(running, address, *, accessibility=True, asked=None):
+    """Everything wrong with one page, one sentence each: on a phone, then as wide as a desk, by day and by night.
+
+    Args:
+        running: a Playwright ``Browser``.
+        address: an ``http`` or ``file`` address.
+        accessibility: let axe look, in light and in dark.
+        asked: a list to which the address of every request is added.
+    """
+    with opened(running, address, size=PHONE, asked=asked) as (page, heard):
+        scroll(page)
         found = page.evaluate(LOOK) + page.evaluate(WIDER)
-        page.evaluate("() => window.scrollTo(0, document.body.scrollHeight)")  # what loads lazily loads now
-        page.wait_for_load_state("networkidle")
-        found += axe(page) if accessibility else []
+        page.set_viewport_size(DESKTOP)
+        found += page.evaluate(WIDER)
+        for scheme, rules in (("light", None), ("dark", ["color-contrast"])):
+            page.emulate_media(color_scheme=scheme)
+            found += [f"{sentence} ({scheme})" for sentence in axe(page, rules)] if accessibility else []
         return heard + found
 
 
@@ -165,14 +234,17 @@ def pages(site):
 
 
 def photograph(site, folder):
-    """Write pictures of every page: light and dark at desktop width, light at phone width; returns their paths."""
-    looks = {"light": {}, "dark": {"dark": True}, "phone": {"size": PHONE}}
+    """Write pictures of every page at three widths, in light and in dark; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with browser() as running, served(site) as base:
         for name in pages(site):
-            for look, how in looks.items():
-                with opened(running, f"{base}/{name}", **how) as (page, _):
-                    written.append(folder / f"{name.removesuffix('.html').replace('/', '-')}-{look}.png")
-                    page.screenshot(path=written[-1], full_page=True)
+            for look in ("light", "dark"):
+                with opened(running, f"{base}/{name}", dark=look == "dark") as (page, _):
+                    for size in (DESKTOP, TABLET, PHONE):
+                        page.set_viewport_size(size)
+                        scroll(page)
+                        stem = name.removesuffix(".html").replace("/", "-")
+                        written.append(folder / f"{stem}-{size['width']}-{look}.png")
+                        page.screenshot(path=written[-1], full_page=True)
     return written

@@ -59,6 +59,12 @@ def store(book, path, executed, key, seconds):
     get_cache(book.cache_path).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 
+def seconds(book, path):
+    """Wall time of a notebook's cached run, or None."""
+    record = _record(get_cache(book.cache_path), path)
+    return record and (record.data or {}).get("execution_seconds")
+
+
 def adopt(book, path, key):
     """Give the key to an entry that was made without one, that is by ``jupyter-book build`` itself."""
     cache = get_cache(book.cache_path)
@@ -68,9 +74,13 @@ def adopt(book, path, key):
         store(book, path, bundle.nb, key, (record.data or {}).get("execution_seconds"))
 
 
+def executed_one(book, path):
+    """The notebook at ``path`` with the outputs of its cached run; None if there is no run."""
+    cache = get_cache(book.cache_path)
+    return None if _record(cache, path) is None else cache.merge_match_into_notebook(read(path))[1]
+
+
 def executed(book):
     """Pairs (document name, notebook with outputs) of every chapter that has been run, in the book's order."""
-    cache = get_cache(book.cache_path)
-    for path in book.notebooks():
-        if _record(cache, path) is not None:
-            yield book.docname(path), cache.merge_match_into_notebook(read(path))[1]
+    every = ((book.docname(path), executed_one(book, path)) for path in book.notebooks())
+    yield from (pair for pair in every if pair[1] is not None)

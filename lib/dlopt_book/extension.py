@@ -8,14 +8,16 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from dlopt_book import cache
+from dlopt_book import cache, figure_data, guide, publish
 from dlopt_book.book import Book
 from dlopt_book.fingerprint import notebook_key
+from dlopt_book.finish import finish
 
 HERE = Path(__file__).parent
-MATHJAX_FILES = ("tex-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
+LOG = logging.getLogger(__name__)
 DESCRIPTION_LENGTH = 155  # characters that search engines show
 
 
@@ -29,9 +31,10 @@ def setup(app):
     app.connect("env-get-outdated", _pages_with_new_runs)
     app.connect("html-page-context", _finish_page, priority=900)
     app.connect("html-collect-pages", _extra_pages)
-    app.connect("build-finished", _finish_build)
+    app.connect("build-finished", _finish_build, priority=900)
     app.add_css_file("book.css", priority=900)
-    app.add_js_file("book.js", loading_method="defer")
+    for script in ("book.js", "previews.js"):
+        app.add_js_file(script, loading_method="defer")
     if importlib.util.find_spec("dlopt_book.ledger"):
         app.setup_extension("dlopt_book.ledger")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -40,6 +43,9 @@ def setup(app):
 def _configure(app, config):
     config.templates_path.append(str(HERE / "templates"))
     config.html_static_path.append(str(HERE / "static"))
+    config.html_theme_options = publish.launch_options(config.html_theme_options)
+    if config.html_baseurl and not config.html_baseurl.endswith("/"):
+        config.html_baseurl += "/"
 
 
 # ---------------------------------------------------------------- runs
@@ -78,7 +84,14 @@ def _finish_build(app, exception):
     book = Book(Path(app.srcdir))
     for path in book.notebooks():
         cache.adopt(book, path, app.dlopt_keys[book.docname(path)])
-    _copy_mathjax(Path(app.outdir) / "_static" / "mathjax")
+        if _source_of(app, book.docname(path)):
+            guide.write_archive(book, path, Path(app.outdir, "_downloads", "run", f"{path.stem}.zip"))
+    if app.config.html_baseurl:
+        every = [f"{name}.html" for name in sorted(app.env.found_docs)]
+        Path(app.outdir, "sitemap.xml").write_text(publish.sitemap(app.config.html_baseurl, every), encoding="utf-8")
+    tex = (app.config.mathjax3_config or {}).get("tex")
+    for problem in finish(Path(app.outdir), book.root / "_build" / "finish", tex):
+        LOG.warning("mathematics: %s", problem, type="dlopt", subtype="mathematics")
 
 
 # ---------------------------------------------------------------- landing page
@@ -115,23 +128,6 @@ def question(notebook):
     return " ".join(found[1].split()) if found else ""
 
 
-# ---------------------------------------------------------------- offline
-
-def _copy_mathjax(target):
-    """Serve MathJax from the site; only the parts that a page can ask for (the package holds 24 MB)."""
-    source = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
-    for name in MATHJAX_FILES:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        if (source / name).is_dir():
-            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
-        else:
-            shutil.copy2(source / name, target / name)
-
-
-def _is_thebe(script):
-    return "thebe" in str(script.filename) or "thebe" in (script.attributes.get("body") or "").lower()
-
-
 # ---------------------------------------------------------------- pages
 
 def _finish_page(app, pagename, templatename, context, doctree):
@@ -139,10 +135,68 @@ def _finish_page(app, pagename, templatename, context, doctree):
     if "generate_toctree_html" in context:
         context["generate_toctree_html"] = _with_named_toggles(context["generate_toctree_html"])
     if "body" in context:
-        context["body"] = accessible(context["body"])
-    if doctree is not None and 'name="description"' not in context.get("metatags", ""):
-        text = html.escape(description(doctree), quote=True)
-        context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{text}" />\n'
+        body = _with_start(app, pagename, context["body"], context["pathto"])
+        context["body"] = accessible(_with_data(app, pagename, body, context["pathto"]))
+    for side, neighbour in zip(("prev", "next"), (app.builder.relations.get(pagename) or (None,) * 3)[1:]):
+        context[f"{side}_question"] = _question_of(app, neighbour)
+    if doctree is not None:
+        _describe(app, pagename, context, doctree)
+
+
+def _is_thebe(script):
+    return "thebe" in str(script.filename) or "thebe" in (script.attributes.get("body") or "").lower()
+
+
+def _describe(app, pagename, context, doctree):
+    """Say in the page's head what it is about; the page's own description counts, if it has one."""
+    tags = context.get("metatags", "")
+    own = re.search(r'<meta\b(?=[^>]*\bname="description")[^>]*\bcontent="([^"]*)"[^>]*>\n?', tags)
+    text = html.unescape(own[1]) if own else description(doctree)
+    title = app.env.titles[pagename].astext()
+    said = f'<meta name="description" content="{html.escape(text, quote=True)}" />\n'
+    said += publish.tags(app.config.html_baseurl, f"{pagename}.html", title, text, app.config.project)
+    context["metatags"] = (tags.replace(own[0], "") if own else tags) + said
+    if app.config.html_baseurl:
+        card = Path(app.outdir, publish.CARDS, publish.card_name(f"{pagename}.html"))
+        publish.write_card(card, title, _question_of(app, pagename) or text, app.config.project)
+
+
+def _source_of(app, docname):
+    """The path of the notebook that is a chapter; None for pages that are not one."""
+    path = Path(app.srcdir, f"{docname}.ipynb")
+    return path if path.exists() and not cache.read(path).metadata.get("dlopt", {}).get("reference") else None
+
+
+def _question_of(app, docname):
+    path = docname and _source_of(app, docname)
+    return question(cache.read(path)) if path else ""
+
+
+def _with_start(app, docname, body, pathto):
+    """The page's HTML with the chapter's box below its title."""
+    path = _source_of(app, docname)
+    if path is None or "</h1>" not in body:
+        return body
+    book, folder = Book(Path(app.srcdir)), docname.rpartition("/")[0]
+    needed = [_need(app, f"{folder}/{need}", need, pathto) for need in guide.needs(book).get(path.stem, [])]
+    box = guide.box(cache.read(path), cache.seconds(book, path), needed, pathto(f"_downloads/run/{path.stem}.zip", 1))
+    return body.replace("</h1>", f"</h1>\n{box}", 1)
+
+
+def _with_data(app, docname, body, pathto):
+    """The page's HTML with a link to the numbers of each figure; the numbers are written beside the site."""
+    if not Path(app.srcdir, f"{docname}.ipynb").exists() or "<figure" not in body:
+        return body
+    notebook = cache.executed_one(Book(Path(app.srcdir)), Path(app.srcdir, f"{docname}.ipynb"))
+    tables = figure_data.tables(notebook) if notebook else {}
+    figure_data.write(app.outdir, tables)
+    return figure_data.with_links(body, tables, lambda name: pathto(f"{figure_data.FOLDER}/{name}.csv", 1))
+
+
+def _need(app, docname, words, pathto):
+    if docname in app.env.found_docs:
+        return f'<a href="{pathto(docname)}">{html.escape(app.env.titles[docname].astext())}</a>'
+    return html.escape(app.config.planned_chapters.get(words, words))
 
 
 def _with_named_toggles(generate):

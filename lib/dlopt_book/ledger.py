@@ -16,7 +16,7 @@ from myst_nb.core.render import MimeRenderPlugin
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from dlopt_book import cache
+from dlopt_book import cache, figure_data
 from dlopt_book.book import Book
 
 LOG = logging.getLogger(__name__)
@@ -107,13 +107,13 @@ class ItemRole(SphinxRole):
 
 
 class ClaimRenderer(MimeRenderPlugin):
-    """Tells myst-nb (by an entry point in pyproject.toml) that a claim's JSON is known, and shows nothing."""
+    """Tells myst-nb (by an entry point in pyproject.toml) that claims and figures' numbers are known; shows nothing."""
 
-    mime_priority_overrides = [("*", MIME, None)]
+    mime_priority_overrides = [("*", MIME, None), ("*", figure_data.MIME, None)]
 
     @staticmethod
     def handle_mime(renderer, data, inline):
-        return [] if data.mime_type == MIME else None
+        return [] if data.mime_type in (MIME, figure_data.MIME) else None
 
 
 # ---------------------------------------------------------------- events

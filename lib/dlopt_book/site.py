@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 from dlopt_book import execution
@@ -60,6 +61,17 @@ def make(book, say=print):
             return False
     say(f"open {book.site / 'index.html'} in a browser, or run: make serve")
     return True
+
+
+def pack(book):
+    """Write the site into ``_build/book.zip``, inside one folder; returns the path of the archive."""
+    target = book.root / "_build" / "book.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(path for path in book.site.rglob("*") if path.is_file()):
+            name = path.relative_to(book.site)
+            if name.parts[0] not in ("reports", ".doctrees") and name.name not in (".buildinfo", "objects.inv"):
+                archive.write(path, f"{book.root.name}/{name.as_posix()}")
+    return target
 
 
 def _make(book, say):
