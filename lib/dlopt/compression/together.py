@@ -99,4 +99,6 @@ def _only_masks(model):
 def _keep(model, shapes):
     """Ones and zeros for all parameters in the order of an ensemble's row, [P]."""
     masks = {f"{name}.weight": layer.parametrizations.weight[0].mask for name, layer in prunable(model).items()}
-    return torch.cat([masks[n].flatten() if n in masks else torch.ones(shape.numel()) for n, shape in shapes.items()])
+    like = next(iter(masks.values()))
+    parts = [masks[n].flatten() if n in masks else like.new_ones(shape.numel()) for n, shape in shapes.items()]
+    return torch.cat(parts)
