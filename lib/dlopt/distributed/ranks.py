@@ -1,5 +1,7 @@
 """What ranks do in the book's experiments and tests; a launched function must be importable, so they live here."""
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -156,3 +158,10 @@ def loss_at(theta, seed=0):
     Flat(model).theta.copy_(theta)
     with torch.no_grad():
         return cross_entropy(model(x), y).item()
+
+
+def die_at(which, step, worker, t):
+    """For ``partial``: no sleep, but worker ``which`` dies by SIGKILL once it has sent ``step`` gradients."""
+    if worker == which and t > step:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0.0

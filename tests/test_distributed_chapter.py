@@ -1,0 +1,96 @@
+"""The pages on distributed training: worked numbers, equations against what runs, the items they owe."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from dlopt.distributed import staleness, stragglers
+from dlopt.distributed.simulate import asynchronous
+from dlopt.distributed.stragglers import Law
+
+CHAPTERS = Path(__file__).parents[1] / "chapters"
+OWED = {"distributed": {"S70", "S71", "S72", "S73", "E19", "E20", "E23"}}
+
+
+def page(name):
+    return nbformat.read(CHAPTERS / f"{name}.ipynb", as_version=4)
+
+
+def prose(name):
+    return "\n".join(cell.source for cell in page(name).cells if cell.cell_type == "markdown")
+
+
+def code(name):
+    return [cell.source for cell in page(name).cells if cell.cell_type == "code"]
+
+
+def claims(name):
+    calls = [node for source in code(name) for node in ast.walk(ast.parse(source))
+             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim"]
+    part = lambda call: next((k.value.value for k in call.keywords if k.arg == "part"), None)  # noqa: E731
+    return [(call.args[0].value, part(call)) for call in calls]
+
+
+@pytest.mark.parametrize("name", OWED)
+def test_every_item_that_the_page_owes_is_claimed_and_no_part_twice(name):
+    assert {item for item, _ in claims(name)} == OWED[name]
+    assert len(claims(name)) == len(set(claims(name)))
+
+
+@pytest.mark.parametrize("name", OWED)
+def test_every_number_in_prose_is_glued_by_the_run(name):
+    source = "\n".join(code(name))
+    said = set(re.findall(r'glue(?:_interval)?\(f?"([\w.-]+)', source))
+    stems = {stem for stem in said if stem.endswith("-")}
+    used = set(re.findall(r"\{glue:text\}`([\w.-]+)`", prose(name)))
+    assert used and all(key in said or any(key.startswith(stem) for stem in stems) for key in used)
+    assert said - stems <= used
+
+
+# --- the page on waiting and not waiting
+
+def test_the_predicted_rounds_of_the_processes_are_the_law_s():
+    law = Law("occasional", base=4, delay=120, chance=0.1)
+    assert round(law.expected_round(4), 1) == 45.3 and "=45.3$ ms" in prose("distributed")
+    assert round(law.expected_round(4, 3), 1) == 10.3 and "=10.3$ ms" in prose("distributed")
+    assert round(1 - 0.9**10, 2) == 0.65 and "hits two rounds in three once $M=10$" in prose("distributed")
+
+
+def test_the_last_worker_costs_as_much_as_the_first_63_percent_together():
+    M = 10_000
+    head = sum(1 / i for i in range(M - round(0.63 * M) + 1, M + 1))
+    assert head == pytest.approx(1, abs=0.01) and r"first $0.63\,M$ together" in prose("distributed")
+    assert sum(1 / i for i in range(1, 1001)) == pytest.approx(np.log(1000) + 0.58, abs=0.01)
+
+
+def test_the_solution_on_waiting_has_the_library_s_numbers():
+    law = Law("exponential", 0.1, 0.05)
+    assert 1000 * law.expected_round(100) == pytest.approx(359, abs=0.6)
+    assert 1000 * law.expected_round(100, 94) == pytest.approx(237, abs=0.6)
+    assert law.expected_round(100) / law.mean == pytest.approx(2.4, abs=0.03)
+    assert law.expected_round(100, 94) / law.mean == pytest.approx(1.6, abs=0.03)
+
+
+@pytest.mark.parametrize("law", [Law("pareto", delay=2.0, shape=1.5), Law("constant"), Law("occasional", delay=30.0)])
+def test_the_mean_staleness_is_m_minus_one_up_to_the_gradients_under_way(law):
+    M = 6
+    trace = asynchronous(law, M, until=80, seed=1)
+    U, last = len(trace.times), {}
+    for u, m in enumerate(trace.workers[:, 0]):
+        last[m] = u
+    pending = sum(U - 1 - last.get(m, -1) for m in range(M))  # updates since each worker's fetch
+    assert trace.staleness.sum() == (M - 1) * U - pending
+
+
+def test_the_edge_of_stability_is_about_pi_over_two_tau_plus_one():
+    for tau in (10, 100):
+        assert staleness.largest_stable_rate(tau) == pytest.approx(np.pi / (2 * tau + 1), rel=1e-2)
+    assert staleness.largest_stable_rate(0) == 2
+
+
+def test_a_fit_of_measured_times_answers_the_exercise():
+    law = stragglers.fit_exponential(Law("exponential", 0.1, 0.05).sample(np.random.default_rng(0), 1000))
+    assert law.expected_round(8) == pytest.approx(0.1 + 0.05 * 2.718, rel=0.05)
