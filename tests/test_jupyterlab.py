@@ -49,3 +49,12 @@ def test_a_notebook_that_does_not_end_in_time_is_found(chromium, tmp_path):
     with lab.server(tmp_path / "slow.ipynb") as address, lab.opened(chromium, address) as (page, _):
         with pytest.raises(TimeoutError, match="only 0 of 1 cells had run after 3 s"):
             lab.run_all(page, timeout=3)
+
+
+def test_an_error_in_a_script_of_an_output_is_heard(chromium, tmp_path):
+    script = "from IPython.display import HTML\nHTML('<script>null.node</script>')"
+    minibook.write(tmp_path / "faulty.ipynb", new_code_cell(script))
+    with lab.server(tmp_path / "faulty.ipynb") as address, lab.opened(chromium, address) as (page, complaints):
+        lab.run_all(page, timeout=60)
+        page.wait_for_timeout(500)
+        assert len(complaints) == 1 and "reading 'node'" in complaints[0]
