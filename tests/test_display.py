@@ -97,7 +97,7 @@ def glued(captured):
 @pytest.mark.parametrize("value, fmt, text", [
     (0.123456, None, "0.1235"), (0.123456, ".1%", "12.3%"), (-1.5, ".2f", "−1.50"), (42, None, "42"), (-3, None, "−3"),
     (torch.tensor(2.5), ".1f", "2.5"), (np.float64(1e-7), None, "1e−07"), (np.array([3]), None, "3"),
-    ("words", None, "words"), (True, None, "True"),
+    ("words", None, "words"), (True, None, "True"), (533_220, ",", "533,220"), (0.1, ".2f", "0.10"),
 ])
 def test_the_prose_shows_a_glued_value_as_formatted_here(shell, value, fmt, text):
     assert display.glue("x", value, fmt) is None

@@ -64,7 +64,7 @@ def glue(name, value, fmt=None):
         TypeError: an array or tensor of several values.
     """
     text = _formatted(value, fmt)
-    display({GLUE_PREFIX + "text/plain": text}, raw=True,
+    display({GLUE_PREFIX + "text/plain": repr(text)}, raw=True,  # myst_nb evaluates it: "533,220" would be two numbers
             metadata={"scrapbook": {"name": name, "mime_prefix": GLUE_PREFIX}})
 
 
