@@ -103,11 +103,6 @@ for number in (signal.SIGSTOP, signal.SIGKILL):
     except OSError:
         pass
 """
-EXIT = """
-import os
-def hvp(f, theta, v):
-    os._exit(0)
-"""
 HUGE = """
 def hvp(f, theta, v):
     return torch.zeros(10**8)
@@ -172,3 +167,71 @@ for top, folders, files in os.walk("/"):
     names += files
 print("GLOB", [n for n in names if n in ("checks.py", "gradebook.db", "secret") or n.endswith(".ipynb")])
 """
+
+
+def _inside(name, arguments, body):
+    """A function of the homework whose body is this."""
+    return f"def {name}({arguments}):\n    " + body.strip().replace("\n", "\n    ")
+
+
+def _meddled(release):
+    nb = submission(release)
+    cell(nb, "test_hvp").metadata.nbgrader.points = 100
+    cell(nb, "test_hvp").source = "pass"
+    cell(nb, "test_clip").metadata.nbgrader.grade = False
+    cell(nb, "test_power").metadata.nbgrader.solution = True
+    cell(nb, "test_flops").metadata.nbgrader.grade_id = "renamed"
+    cell(nb, "test_classify").cell_type = "markdown"
+    return nb
+
+
+def _copied(release, answers, **more):
+    nb = submission(release, answers, **more)
+    nb.cells.insert(4, cell(nb, "hvp").copy())
+    return nb
+
+
+def class_of(release, spying, separate=False):
+    """The class: ``{student: (bytes, points that the honest work earns, or None where there is nothing to grade)}``.
+
+    Args:
+        release: the released notebook.
+        spying: source of a cell that looks around.
+        separate: one student for each attack and twelve honest ones, 30 in all; else attacks that do not disturb each
+            other share a submission.
+    """
+    right = solutions()
+    stubborn, memory = _inside("hvp", "f, theta, v", STUBBORN), _inside("classify", "f, theta, tol", MEMORY)
+    exits = _inside("power_iteration", "product, v0, steps", "import os\nos._exit(0)")
+    frames = _inside("hvp", "f, theta, v", FRAMES)
+    loud = "import warnings\nwarnings.warn('hello')\nimport sys\nprint('e', file=sys.stderr)\n" + PRINT
+    odd = {"hvp": HUGE, "power_iteration": RECURSION}
+    made = {"good": (submission(release, right), FULL), "blank": (release, 0), "meddled": (_meddled(release), 0)}
+    if separate:
+        made |= {f"honest{i}": (submission(release, right, last=f"mine = {i}"), FULL) for i in range(11)} | {
+            "forge": (submission(release, first=FORGE), 0), "spy": (submission(release, first=spying), 0),
+            "frames": (submission(release, {"hvp": frames}), 0),
+            "loop_c": (submission(release, right, first=LOOP_C), FULL),
+            "loud": (submission(release, right, first=loud), FULL),
+            "bomb": (submission(release, right, last=BOMB + BACKGROUND), FULL),
+            "stuck": (submission(release, right | {"hvp": stubborn}), FULL - 4),
+            "exit": (submission(release, right | {"power_iteration": exits}), FULL - 4),
+            "memory": (submission(release, right | {"classify": memory}), FULL - 4),
+            "odd": (submission(release, right | odd), FULL - 8),
+            "optim": (submission(release, right | {"gradient_descent": OPTIM}), FULL - 4),
+            "script": (submission(release, right | {"interpretation": MARKDOWN}, last=SCRIPT), FULL),
+            "copied": (_copied(release, right), FULL),
+        }  # fmt: skip
+    else:
+        marked = right | {"interpretation": MARKDOWN}
+        made |= {
+            "forge": (submission(release, {"hvp": frames}, first=spying + FORGE), 0),
+            "loud": (submission(release, right, first=loud, last=BOMB + BACKGROUND), FULL),
+            "stuck": (submission(release, right | {"hvp": stubborn, "power_iteration": exits, "classify": memory}),
+                      FULL - 12),
+            "optim": (submission(release, right | odd | {"gradient_descent": OPTIM}, last=LOOP_C), FULL - 12),
+            "copied": (_copied(release, marked, last=SCRIPT), FULL),
+        }  # fmt: skip
+    whole = {name: (dumps(nb), points) for name, (nb, points) in made.items()}
+    return whole | {"truncated": (dumps(submission(release, right))[:-2000], None), "empty": (b"", None),
+                    "nothing": (b"%PDF-1.4", None)}  # fmt: skip

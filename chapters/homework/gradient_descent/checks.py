@@ -57,11 +57,11 @@ def kind_of(theta, tol, kind, A, b, c, p):
 
 
 def clipped(values, gradients, max_norm):
-    """Norm before clipping, gradients after it, and the two promises."""
+    """Norm before clipping, gradients after it, and the parameters as they were."""
     norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients if g is not None))
     factor = min(1.0, max_norm / norm) if norm else 1.0
     after = [None if g is None else g * factor for g in gradients]
-    return {"norm": norm, "gradients": after, "in place": True, "parameters unchanged": True}
+    return {"norm": norm, "gradients": after, "in place": True, "parameters": values}
 
 
 def descent(theta, eta, steps, max_norm, **family):
@@ -70,7 +70,7 @@ def descent(theta, eta, steps, max_norm, **family):
     for _ in range(steps):
         g = gradient(path[-1], **family)
         path.append(path[-1] - eta * g * (1.0 if max_norm is None else min(1.0, max_norm / float(g.norm()))))
-    return {"path": torch.stack(path), "start unchanged": True}
+    return {"path": torch.stack(path), "arguments unchanged": True}
 
 
 def flops(name, arguments):
@@ -131,7 +131,7 @@ def hvp_linear(rng):
 
 
 def hvp_answer(**case):
-    """Expected answer of ``drive_hvp``."""
+    """Expected answer of ``drive_hvp``, and the promise on its arguments."""
     return {"Hv": hessian_times(**case), "arguments unchanged": True}
 
 
@@ -151,7 +151,7 @@ def check_power(answer, A, v0, steps, parts, rtol=1e-6):
     if "vector" in parts and isinstance(answer, dict) and isinstance(answer.get("vector"), torch.Tensor):
         given = answer["vector"]
         vector = -vector if given.shape == vector.shape and given.double() @ vector < 0 else vector
-    expected = {"value": value, "vector": vector, "v0 unchanged": True}
+    expected = {"value": value, "vector": vector, "arguments unchanged": True}
     found = difference(answer, {k: expected[k] for k in parts}, rtol, 1e-12)
     if not found and answer["products"] > steps + 1:
         return f"it took {answer['products']} products where {steps + 1} are enough"
@@ -352,7 +352,7 @@ HOMEWORK = Homework(
                     "the vector is the unit eigenvector, up to sign, and v0 is left as it was",
                     1,
                     lambda r: power_cases(r, 200, 1.5),
-                    check=lambda a, **c: check_power(a, **c, parts=["vector", "v0 unchanged"]),
+                    check=lambda a, **c: check_power(a, **c, parts=["vector", "arguments unchanged"]),
                 ),
                 Requirement(
                     "returns the pair that belongs to the stated number of steps",
@@ -409,7 +409,7 @@ HOMEWORK = Homework(
                     "returns the norm before clipping and changes the gradients, not the parameters, in place",
                     1,
                     lambda r: long_ones(r) + long_ones(r, dtype=torch.float32),
-                    check=check_only("norm", "gradients", "in place", "parameters unchanged"),
+                    check=check_only("norm", "gradients", "in place", "parameters"),
                 ),
             ],
         ),

@@ -44,6 +44,11 @@ def _moment(text):
         raise argparse.ArgumentTypeError(f'a date looks like "2026-12-01 23:59", got {text!r}') from None
 
 
+def tell(text):
+    """Print a line in which names that students chose cannot steer the terminal."""
+    print("".join(c if c.isprintable() or c in "\n\t" else "�" for c in str(text)))
+
+
 def release(course, args):
     """Release topics, or only make the book's downloads."""
     if args.for_site:
@@ -69,13 +74,13 @@ def collect_check(course, args):
     known = intake.roster(args.roster) if args.roster else None
     report, nobody = intake.collect(course, args.topic, args.source, known)
     for student, (state, sentences) in report.items():
-        print(f"{student}: {state}")
+        tell(f"{student}: {state}")
         for sentence in sentences:
-            print(f"    {sentence}")
+            tell(f"    {sentence}")
     for path in nobody:
-        print(f"nobody's file: {path}")
+        tell(f"nobody's file: {path}")
     bad = [s for s, (state, _) in report.items() if state == "unreadable"]
-    print(f"{len(report)} students, {len(bad)} without a gradable submission{': ' + ', '.join(bad) if bad else ''}")
+    tell(f"{len(report)} students, {len(bad)} without a gradable submission{': ' + ', '.join(bad) if bad else ''}")
     if known:
         from dlopt.homework import gradebook
 
@@ -88,17 +93,17 @@ def grade(course, args):
     from dlopt.homework import commands, sandbox
 
     if args.unsandboxed:
-        print(f"WARNING: student code runs with your rights, without a sandbox. Reason given: {args.unsandboxed}")
+        tell(f"WARNING: student code runs with your rights, without a sandbox. Reason given: {args.unsandboxed}")
     options = {"students": args.student, "jobs": args.jobs, "again": args.again, "sandboxed": not args.unsandboxed}
     try:
-        failed = commands.grade_class(course, args.topic, **options)
+        failed = commands.grade_class(course, args.topic, say=tell, **options)
     except sandbox.Refused as error:
         print(
             f'refused: {error}.\nTo run student code with your own rights all the same: --unsandboxed "reason"',
             file=sys.stderr,
         )
         return 2
-    print(f"ungraded: {len(failed)}" + "".join(f"\n    {student}: {reason}" for student, reason in failed.items()))
+    tell(f"ungraded: {len(failed)}" + "".join(f"\n    {student}: {reason}" for student, reason in failed.items()))
     return 0
 
 
@@ -108,8 +113,8 @@ def feedback(course, args):
 
     made = commands.feedback_class(course, args.topic, students=args.student)
     for student, page in made.items():
-        print(f"{student}: {page}")
-    print(f"for the LMS: {course.root / 'feedback' / args.topic}.zip")
+        tell(f"{student}: {page}")
+    tell(f"for the LMS: {course.root / 'feedback' / args.topic}.zip")
     return 0
 
 
@@ -123,8 +128,8 @@ def export(course, args):
     for row in table:
         if row["status"] not in ("graded", "not submitted"):
             reason = f" ({row['reason']})" if row["reason"] else ""
-            print(f"{row['assignment']} {row['student_id']}: {row['status']}{reason}")
-    print(f"{len(table)} rows in {to}")
+            tell(f"{row['assignment']} {row['student_id']}: {row['status']}{reason}")
+    tell(f"{len(table)} rows in {to}")
     return 0
 
 

@@ -19,7 +19,7 @@ from dlopt.homework import gradebook, outputs, repair, sandbox, spec
 from dlopt.homework.course import write
 from dlopt.homework.grader import Dead, Sandboxed, grade
 
-STUDENT_SECONDS = 300  # whatever happens, one submission takes no longer
+STUDENT_SECONDS, ENTER_SECONDS = 300, 60  # no submission takes longer to grade; to enter or to show
 COLUMNS = ("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email", "raw_score",
            "late_penalty", "score", "max_score", "status", "reason")  # fmt: skip
 
@@ -53,16 +53,16 @@ def judge(course, topic, student, sandboxed=True):
     write(course.result(topic, student), json.dumps(result))
 
 
-def _one(course, topic, student, sandboxed, answer):
-    """Body of the process that grades one student: nothing it does can end the batch."""
+def _one(work, student, answer):
+    """Body of the process that works on one student: nothing it does can end the batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        judge(course, topic, student, sandboxed)
-        answer.send("")
+        answer.send(work(student) or "")
     except Dead as error:
         answer.send(f"the sandbox gave no answer ({error}); try again")
-    except Exception as error:
-        answer.send(f"the grader failed: {type(error).__name__}: {error}"[:300])
+    except (Exception, SystemExit) as error:
+        name = "" if isinstance(error, gradebook.Failed) else f"{type(error).__name__}: "
+        answer.send(f"{name}{error}"[:300] or type(error).__name__)
 
 
 def _is_current(course, topic, student):
@@ -73,22 +73,31 @@ def _is_current(course, topic, student):
         return False
 
 
-def judge_all(course, topic, students, jobs, sandboxed):
-    """Judge several students, ``jobs`` at a time, each in a process of its own; yields ``(student, reason or "")``."""
+def _is_entered(course, topic, student):
+    known = course.status(topic).get(student, {})
+    return known.get("state") == "graded" and known.get("entered") == key_of(course, topic, student)
+
+
+def each(work, students, jobs, seconds):
+    """Do ``work(student)`` for several students, ``jobs`` at a time, each within ``seconds`` in a process of its own.
+
+    Yields:
+        ``(student, reason)``: why it failed, what ``work`` returned, or "".
+    """
     context, waiting, running = multiprocessing.get_context("fork"), list(students), {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 student = waiting.pop(0)
                 mine, theirs = context.Pipe(duplex=False)
-                child = context.Process(target=_one, args=(course, topic, student, sandboxed, theirs))
+                child = context.Process(target=_one, args=(work, student, theirs))
                 child.start()
                 theirs.close()
-                running[student] = (child, mine, time.monotonic() + STUDENT_SECONDS)
+                running[student] = (child, mine, time.monotonic() + seconds)
             for student, (child, mine, end) in list(running.items()):
                 if child.is_alive() and time.monotonic() < end:
                     continue
-                yield student, _ended(child, mine)
+                yield student, _ended(child, mine, seconds)
                 del running[student]
             multiprocessing.connection.wait([c.sentinel for c, _, _ in running.values()], timeout=0.5)
     finally:
@@ -96,7 +105,7 @@ def judge_all(course, topic, students, jobs, sandboxed):
             child.kill()
 
 
-def _ended(child, mine):
+def _ended(child, mine, seconds):
     late = child.is_alive()
     if late:
         child.kill()
@@ -104,11 +113,7 @@ def _ended(child, mine):
     with contextlib.suppress(EOFError, OSError):
         if mine.poll():
             return mine.recv()
-    return (
-        f"grading took longer than {STUDENT_SECONDS} s"
-        if late
-        else f"the grading process ended with code {child.exitcode}"
-    )
+    return f"it took longer than {seconds} s" if late else f"its process ended with code {child.exitcode}"
 
 
 def grade_class(course, topic, *, students=None, jobs=2, sandboxed=True, again=False, say=print):
@@ -130,22 +135,27 @@ def grade_class(course, topic, *, students=None, jobs=2, sandboxed=True, again=F
     course.need_release(topic)
     if sandboxed and (reason := sandbox.missing()):
         raise sandbox.Refused(reason)
-    chosen = [s for s in course.students(topic) if students is None or s in students]
+    there = course.students(topic)
+    if unknown := sorted(set(students or ()) - set(there)):
+        raise ValueError(f"no gradable submission of {', '.join(unknown)}; there are: {', '.join(there) or 'none'}")
+    chosen = [s for s in there if students is None or s in students]
     gradebook.backup(course)
     todo = [s for s in chosen if again or not _is_current(course, topic, s)]
     failed = {}
-    for student, reason in judge_all(course, topic, todo, jobs, sandboxed):
+    for student, reason in each(lambda s: judge(course, topic, s, sandboxed), todo, jobs, STUDENT_SECONDS):
         if reason:
-            failed[student] = reason
-            say(f"{student}: UNGRADED, {reason}")
+            failed[student] = f"the grader failed: {reason}"
+            say(f"{student}: UNGRADED, {failed[student]}")
         else:
             result = json.loads(course.result(topic, student).read_text())["tasks"].values()
             say(f"{student}: {sum(t['score'] for t in result):g} of {sum(t['points'] for t in result):g}")
-    for student in chosen:
-        if student not in failed and (
-            again or student in todo or course.status(topic).get(student, {}).get("state") != "graded"
-        ):
-            _enter(course, topic, student, failed, say)
+    enter = [s for s in chosen if s not in failed and (again or not _is_entered(course, topic, s))]
+    for student, reason in each(lambda s: gradebook.autograde(course, topic, s), enter, 1, ENTER_SECONDS):
+        if reason:
+            failed[student] = f"nbgrader refused it: {reason}"
+            say(f"{student}: UNGRADED, {failed[student]}")
+        else:
+            course.note(topic, student, state="graded", reason="", entered=key_of(course, topic, student))
     for student, reason in failed.items():
         course.note(topic, student, state="ungraded", reason=reason)
     for student, known in course.status(topic).items():
@@ -156,37 +166,22 @@ def grade_class(course, topic, *, students=None, jobs=2, sandboxed=True, again=F
     return failed
 
 
-def _enter(course, topic, student, failed, say):
-    try:
-        gradebook.autograde(course, topic, student)
-    except (Exception, SystemExit) as error:
-        failed[student] = f"nbgrader refused it: {type(error).__name__}: {error}"[:300]
-        say(f"{student}: UNGRADED, {failed[student]}")
-    else:
-        course.note(topic, student, state="graded", reason="")
-
-
-def feedback_class(course, topic, *, students=None):
+def feedback_class(course, topic, *, students=None, jobs=2):
     """Write everybody's feedback and one zip for the LMS; returns ``{student: page or reason}``."""
     course.need_release(topic)
     gradebook.apply_late_policy(course, topic)
     made, status = {}, course.status(topic)
-    for student, known in sorted(status.items()):
-        if students is not None and student not in students:
-            continue
-        page = course.feedback(topic, student)
-        if known["state"] == "graded":
-            try:
-                made[student] = gradebook.feedback(course, topic, student)
-            except (Exception, SystemExit) as error:
-                made[student] = f"{type(error).__name__}: {error}"[:300]
-        else:
-            reason = html.escape(known.get("reason") or "it was not graded yet")
-            write(
-                page,
-                f"<!doctype html><meta charset=utf-8><title>{topic}</title><p>Your work was not graded: {reason}.",
-            )
-            made[student] = page
+    if unknown := sorted(set(students or ()) - set(status)):
+        raise ValueError(f"nothing is known of {', '.join(unknown)}; there are: {', '.join(sorted(status)) or 'none'}")
+    chosen = [s for s in sorted(status) if students is None or s in students]
+    graded = [s for s in chosen if status[s]["state"] == "graded"]
+    problems = dict(each(lambda s: gradebook.feedback(course, topic, s) and None, graded, jobs, ENTER_SECONDS))
+    for student in chosen:
+        made[student] = problems.get(student) or course.feedback(topic, student)
+        if student not in graded:
+            reason = html.escape(status[student].get("reason") or "it was not graded yet")
+            text = f"<!doctype html><meta charset=utf-8><title>{topic}</title><p>Your work was not graded: {reason}."
+            write(made[student], text)
     _zip_feedback(course, topic, status, made)
     return made
 

@@ -18,6 +18,10 @@ SETTINGS = """\
 grace_minutes = 15   # later than this counts as late
 per_day = 0.10       # share of the score lost for every started day
 at_most = 0.50       # never more than this share; 1.0 = a very late submission counts nothing
+
+# More time for one student, in hours after the due date:
+# [extension.gradient_descent]
+# alice = 48
 """
 
 
@@ -102,11 +106,16 @@ class Course:
         if not path.exists():
             self.root.mkdir(parents=True, exist_ok=True)
             path.write_text(SETTINGS)
-        late = tomllib.loads(path.read_text()).get("late", {})
+        read = tomllib.loads(path.read_text())
+        late = read.get("late", {})
         return {
             "grace_minutes": non_negative("late.grace_minutes", late.get("grace_minutes", 15)),
             "per_day": in_closed("late.per_day", late.get("per_day", 0.1)),
             "at_most": in_closed("late.at_most", late.get("at_most", 0.5)),
+            "extension": {
+                topic: {student: non_negative(f"extension.{topic}.{student}", hours) for student, hours in who.items()}
+                for topic, who in read.get("extension", {}).items()
+            },
         }
 
     def status(self, topic):

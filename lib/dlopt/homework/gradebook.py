@@ -16,6 +16,7 @@ import sqlite3
 import sys
 import unittest.mock
 import warnings
+from datetime import timedelta
 from pathlib import Path
 
 import nbformat
@@ -44,6 +45,7 @@ from dlopt.homework.course import Course, late_share, write
 
 KEEP_BACKUPS = 5
 MATH = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.S)
+COMMANDS = re.compile(r"\\(href|cssId|class|style|require|html\w*)(?![a-zA-Z])")  # MathJax's ways out of a formula
 LINK = re.compile(r"(\]\(\s*<?|\]:\s*<?|<)([^\s)>]*)")  # where Markdown expects the target of a link
 CONFIG = """\
 # Written by `python -m dlopt.homework release`: nbgrader's own commands and formgrader use the book's trusted grading.
@@ -112,7 +114,7 @@ def harmless(markdown):
     def formula(found):  # an escaped < would be shown as such, and LaTeX has a word for it
         return found[0].replace("&lt;", r"\lt ").replace("&gt;", r"\gt ").replace("&amp;", "&")
 
-    clean = SanitizeHTML().sanitize_html_tags(markdown)
+    clean = COMMANDS.sub(r"\\text", SanitizeHTML().sanitize_html_tags(markdown))
     return LINK.sub(look, MATH.sub(formula, clean))
 
 
@@ -277,10 +279,13 @@ def enter_ungraded(course, topic, student):
 
 
 def apply_late_policy(course, topic):
-    """Recompute every late penalty from the present score, written answers included."""
+    """Recompute every late penalty from the present score, written answers and extensions included."""
     settings = course.settings()
+    more = settings["extension"].get(topic, {})
     with quietly(), open_gradebook(course) as book:
         for submission in book.assignment_submissions(topic):
+            if submission.student.id in more:
+                submission.extension = timedelta(hours=more[submission.student.id])
             share = late_share(submission.total_seconds_late, settings)
             for notebook in submission.notebooks:
                 notebook.late_submission_penalty = notebook.score * share if share else None

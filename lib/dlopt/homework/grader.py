@@ -16,12 +16,12 @@ import torch
 from dlopt.homework import sandbox
 from dlopt.homework.inside.play import define, run_task
 from dlopt.homework.inside.scan import scan
-from dlopt.homework.inside.wire import MAX_FRAME, Frames, dump, load, pack, unpack
+from dlopt.homework.inside.wire import MAX_FRAME, Frames, dump, load, marks, pack, unpack
 from dlopt.homework.spec import Random, difference, show
 
 START_SECONDS, CELL_SECONDS = 60, 15
 MOST_FAILURES = 2  # calls of one task that may hang or kill their process before the rest of the task is given up
-MOST_FRAMES = 20_000
+MOST_FRAMES, MOST_BYTES = 20_000, 32 * 2**20  # of all answers to one task; beyond it they are a flood
 MOST_SECONDS = 150  # for one submission; an honest one takes about three
 
 
@@ -76,7 +76,7 @@ class Sandboxed:
             self._start()
         messages = []
         try:
-            quiet = max(job["cell_seconds"], job["seconds"] + 1) + 3
+            quiet = 2 * max(job["cell_seconds"], job["seconds"] + 1) + 3
             self._exchange(job, job["seconds_total"] + 5, "end", messages, quiet)
             return messages[:-1], str(messages[-1]["end"])
         except Dead as error:
@@ -85,6 +85,7 @@ class Sandboxed:
 
     def _exchange(self, message, seconds, last, messages=None, quiet=float("inf")):
         messages, end = [] if messages is None else messages, time.monotonic() + seconds
+        self.received = 0
         silent = time.monotonic() + quiet  # the worker reports sooner than this, unless it was stopped
         todo, inward, outward = dump(message), self.child.stdin.fileno(), self.child.stdout.fileno()
         with selectors.DefaultSelector() as ready:
@@ -113,8 +114,11 @@ class Sandboxed:
 
     def _receive(self, fd, messages, last):
         data = os.read(fd, 65536)
+        self.received += len(data)
         if not data:
             raise Dead("died")
+        if self.received > MOST_BYTES:
+            raise Dead("garbage")
         try:
             messages += [load(body) for body in self.frames.feed(data)]
         except ValueError:
@@ -130,7 +134,7 @@ class Sandboxed:
 
 
 def _scan_tasks(homework):
-    return [{"name": t.cell, "functions": list(t.functions), "forbidden": list(t.forbidden)} for t in homework.tasks]
+    return [{"name": t.cell, "functions": list(t.functions), "forbidden": t.forbids} for t in homework.tasks]
 
 
 def seed_of(secret, *parts):
@@ -182,9 +186,7 @@ def _grade_task(task, looked, random_for, transport, state):
             result["message"] = f"not graded: this task asks you to write what {', '.join(used[:3])} would do for you"
     else:
         _run_requirements(task, results, random_for, transport, state)
-    hidden = (
-        [f"{what} ({_cell(state, c)}, line {line})" for what, c, line in looked["hidden"]] if task.forbidden else []
-    )
+    hidden = [f"{what} ({_cell(state, c)}, line {line})" for what, c, line in looked["hidden"]]
     score = round(sum(r["score"] for r in results), 6)
     return {"score": score, "points": task.points, "requirements": results, "review": hidden[:5] if score else []}
 
@@ -231,19 +233,22 @@ def _give_up(results, numbers, message):
 
 def _job(task, cases, skip):
     total = CELL_SECONDS + 15 + task.seconds * 3
-    return {"driver": task.driver, "cases": [pack(c) for c in cases], "forbidden": list(task.forbidden), "skip": skip,
+    return {"driver": task.driver, "cases": [pack(c) for c in cases], "forbidden": task.forbids, "skip": skip,
             "seconds": task.seconds, "cell_seconds": CELL_SECONDS, "seconds_total": total}  # fmt: skip
 
 
 def _sort_messages(messages, n, state):
     """Answers by case number, and the number of the case that was running when the messages ended."""
-    answers, running = {}, None
+    answers, running, last = {}, None, None
     for m in messages:
         if type(m.get("case")) is int and 0 <= m["case"] < n:
             running = m["case"]
         if type(m.get("i")) is int and 0 <= m["i"] < n:
             answers[m["i"]] = m
+        last = m["at"] if _is_place(m.get("at")) else last
         if "failed" in m and isinstance(m.get("error"), dict):
+            if m["error"].get("kind") == "timeout" and last and last not in state["skip"]:
+                state["skip"].append(last)  # once is enough
             state["notes"].append(f"while the cells were run: {_error(m['error'], CELL_SECONDS, state)}")
     return answers, running
 
@@ -295,9 +300,11 @@ def _problem(requirement, case, message, seconds, state):
         answer = unpack(message["answer"])
     except (ValueError, TypeError, RecursionError):
         return "answered with something that is no data"
+    if isinstance(answer, dict):  # decided here, from what was sent and what is left of it
+        answer["arguments unchanged"] = message.get("after") == marks(case)
     if requirement.check is not None:
         try:
             return requirement.check(answer, **case)
-        except (TypeError, ValueError, RuntimeError, KeyError, IndexError, AttributeError):
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ArithmeticError):
             return f"it returned {show(answer)}, which has not the form that is asked for"
     return difference(answer, requirement.expected(**case), requirement.rtol, requirement.atol)

@@ -2,6 +2,9 @@
 
 Recognized: ``<student>/…/<topic>.ipynb`` (any depth), ``<student>.ipynb``, nbgrader's ``submitted`` layout, Moodle's
 ``Name_1234_assignsubmission_file/…`` and Canvas' ``name_LATE_1234_5678_file.ipynb``; a zip inside is opened once.
+
+Whose a file is, and when it came, is told by what the LMS or the instructor named, never by what a student did: not by
+names, dates or a ``timestamp.txt`` within a folder or zip that a student uploaded.
 """
 
 import csv
@@ -21,17 +24,23 @@ from dlopt.homework.course import now, slug, stamp, write
 
 MOODLE = re.compile(r"^(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(file|onlinetext)_?$")
 CANVAS = re.compile(r"^(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)$")
-MOST_FILES = 20_000
+MOST_FILES = 2000  # in a zip that a student made
 
 
 @dataclass
 class File:
-    """A file that was handed in: its path in the folder or archive, its bytes (or why there are none), its time."""
+    """A file that was handed in: its path, its time, its bytes, and the path of the student's zip if it was in one."""
 
     path: PurePosixPath
     when: datetime
     read: object = field(repr=False)  # a function, so that an archive is not unpacked into memory at once
     size: int = 0
+    packed: PurePosixPath | None = None
+
+    @property
+    def given(self):
+        """The path as far as the LMS or the instructor named it: not that inside a student's zip."""
+        return self.packed or self.path
 
 
 def _wanted(path):
@@ -39,14 +48,14 @@ def _wanted(path):
 
 
 def _from_folder(folder):
-    for p in sorted(folder.rglob("*"))[:MOST_FILES]:
+    for p in sorted(folder.rglob("*")):
         rel = PurePosixPath(p.relative_to(folder).as_posix())
         if p.is_file() and not p.is_symlink() and _wanted(rel):
             yield File(rel, datetime.fromtimestamp(p.stat().st_mtime).astimezone(), p.read_bytes, p.stat().st_size)
 
 
 def _from_zip(archive, prefix="."):
-    for info in archive.infolist()[:MOST_FILES]:
+    for info in archive.infolist():
         path = PurePosixPath(prefix) / info.filename.replace("\\", "/")
         parts = [p for p in path.parts if p not in ("/", "..", ".")]
         if info.is_dir() or not parts or not _wanted(PurePosixPath(*parts)):
@@ -76,21 +85,21 @@ def _opened(file):
     if file.path.suffix.lower() != ".zip" or file.size > repair.MAX_BYTES:
         return [file]
     try:
-        return list(_from_zip(zipfile.ZipFile(io.BytesIO(file.read())), file.path.parent / file.path.stem)) or [file]
+        archive = zipfile.ZipFile(io.BytesIO(file.read()))
+        inner = list(_from_zip(archive, file.path.parent / file.path.stem))
     except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
         return [file]
+    theirs = [File(f.path, file.when, f.read, f.size, file.path) for f in inner]
+    return theirs if 0 < len(theirs) <= MOST_FILES else [file]
 
 
 def _owner(path, topic, strip):
     """``(key of the LMS or folder, student id, identity)`` of a file, or None where nothing tells whose it is."""
-    for part in path.parts[:-1]:
-        if found := MOODLE.match(part):
-            student = slug(f"{found['name']}_{found['id']}")
-            return part, student, student
-    if len(path.parts) <= 2 and (found := CANVAS.match(path.name)):
-        student = slug(f"{found['name']}_{found['id']}")
-        return f"{found['name']}_{found['id']}", student, student
     parts = path.parts[strip:]
+    found = MOODLE.match(parts[0]) if len(parts) > 1 else CANVAS.match(parts[0])
+    if found:
+        student = slug(f"{found['name']}_{found['id']}")
+        return (parts[0] if len(parts) > 1 else f"{found['name']}_{found['id']}"), student, student
     if len(parts) > 1:
         return parts[0], slug(parts[0]), parts[0]
     stem = re.sub(rf"(?i)[-_. ]*{re.escape(topic)}[-_. ]*", "", path.stem)
@@ -98,12 +107,16 @@ def _owner(path, topic, strip):
     return (stem, slug(stem), stem) if stem else None
 
 
-def _common(found, topic):
+def _common(found, topic, students):
     """1 if every file lies below one and the same outer folder that is no student's, else 0."""
-    heads = {f.path.parts[0] for f in found}
-    deep = all(len(f.path.parts) > 2 or f.path.parts[0] == topic for f in found)
-    inner = {f.path.parts[1] for f in found if len(f.path.parts) > 2}
-    return int(len(heads) == 1 and deep and inner != {topic} and not MOODLE.match(next(iter(heads))))
+    heads = {f.given.parts[0] for f in found}
+    if len(heads) != 1 or MOODLE.match(head := next(iter(heads))) or slug(head) in students:
+        return 0
+    inner = {f.given.parts[1] for f in found if len(f.given.parts) > 2}
+    flat = [f.given.name for f in found if len(f.given.parts) == 2]
+    if inner:  # folders of students in one of the class, rather than folders that a student made
+        return int(not flat and (len(inner) > 1 or bool(MOODLE.match(next(iter(inner))))))
+    return int(bool(flat) and (head == topic or all(map(CANVAS.match, flat))))
 
 
 def roster(path):
@@ -117,12 +130,16 @@ def roster(path):
     return {slug(row["lms"]): row | {"student_id": slug(row["student_id"])} for row in rows}
 
 
-def group(found, topic, known=None):
-    """Files by student: ``{student: (key, [files])}`` and the paths of files that belong to nobody."""
-    strip = _common(found, topic) if found else 0
+def group(found, topic, known=None, students=()):
+    """Files by student: ``{student: (key, [files])}`` and the paths of files that belong to nobody.
+
+    ``students`` have handed in before: an outer folder of such a name is theirs.
+    """
+    listed = {row["student_id"] for row in (known or {}).values()} | set(known or {}) | set(students)
+    strip = _common(found, topic, listed) if found else 0
     owned, nobody, identities = defaultdict(lambda: ["", []]), [], {}
     for f in found:
-        owner = _owner(f.path, topic, strip)
+        owner = _owner(f.given, topic, strip)
         if owner is None:
             nobody.append(str(f.path))
             continue
@@ -161,9 +178,10 @@ def choose(candidates, topic):
 
 
 def _time_of(candidates, best):
-    """The time in a ``timestamp.txt`` beside the notebook (nbgrader's exchange writes one), else the file's own."""
+    """The file's own time, or that in ``timestamp.txt`` of nbgrader's exchange, where no LMS and no zip is involved."""
     for f in candidates:
-        if f.path.name == "timestamp.txt" and f.path.parent == best.path.parent:
+        beside = f.path.name == "timestamp.txt" and f.path.parent == best.path.parent and f.size <= 100
+        if beside and not f.packed and not any(map(MOODLE.match, f.path.parts)):
             try:
                 return datetime.fromisoformat(f.read().decode().strip().replace(" UTC", "+00:00"))
             except (ValueError, UnicodeDecodeError):
@@ -224,7 +242,7 @@ def collect(course, topic, source, known=None):
         FileNotFoundError: the topic was not released yet.
     """
     course.need_release(topic)
-    owned, nobody = group(files(source), topic, known)
+    owned, nobody = group(files(source), topic, known, course.status(topic))
     report = {}
     for student, (key, candidates) in sorted(owned.items()):
         report[student] = check(course, topic, student, candidates)

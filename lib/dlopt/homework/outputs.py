@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import json
 import os
 import select
 import time
@@ -14,6 +15,7 @@ from dlopt.homework.repair import grade_id
 
 CELL_SECONDS, LONG_SECONDS, TOTAL_SECONDS = 15, 60, 120  # a long cell is an experiment
 TEXT, PICTURE = 4000, 2**20  # characters of one text, bytes of one PNG
+ALL = 6 * 2**20  # characters of all outputs of a notebook, which travel in the feedback page
 
 
 def _text(value):
@@ -79,7 +81,7 @@ def run(nb, long=(), **options):
         long: grade ids of cells that may take long.
         options: passed on to ``sandbox.process``.
     """
-    found, running = {}, None
+    found, running, size = {}, None, {}
     plain = nbformat.from_dict({**nb, "metadata": {}})
     slow = {c.id: LONG_SECONDS for c in nb.cells if grade_id(c) in long}
     with sandbox.process("run_notebook", **options) as child:
@@ -91,6 +93,9 @@ def run(nb, long=(), **options):
             elif type(message.get("cell")) is int and 0 <= message["cell"] < len(nb.cells):
                 outputs = message.get("outputs") if isinstance(message.get("outputs"), list) else []
                 kept = [c for o in outputs[:50] if (c := clean(o)) is not None]
+                size[message["cell"]] = len(json.dumps(kept))
+                if sum(size.values()) > ALL:
+                    kept, size[message["cell"]] = [_note("the outputs of this notebook are too large to keep")], 0
                 found[message["cell"]] = kept + ([_note(_text(message["note"]))] if message.get("note") else [])
     if running is not None and running < len(nb.cells):
         found.setdefault(running, []).append(_note("the run was stopped here: nothing after this cell was executed"))

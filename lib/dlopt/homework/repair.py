@@ -13,6 +13,7 @@ import uuid
 import nbformat
 
 MAX_BYTES, MAX_CELLS, MAX_SOURCE = 32 * 2**20, 500, 200_000
+MAX_TEXT, ALL_TEXT = 20_000, 200_000  # characters of one text, and of all: hostile ones take a time quadratic in them
 
 
 class Unreadable(ValueError):
@@ -56,7 +57,22 @@ def parse(data):
         repairs.append(f"{len(nb['cells'])} cells; all after the first {MAX_CELLS} left out")
     if None in cells:
         repairs.append(f"{cells.count(None)} cells without a readable source left out")
-    return [c for c in cells if c], repairs
+    cells, cut = _shortened([c for c in cells if c])
+    return cells, repairs + cut
+
+
+def _shortened(cells):
+    """The cells with over-long texts cut off, and what was cut."""
+    left, made, cut = ALL_TEXT, [], []
+    for kind, gid, source in cells:
+        most = min(MAX_TEXT, left)
+        if kind == "markdown":
+            if len(source) > most:
+                cut.append(f"a text of {len(source)} characters was cut at {most}")
+                source = source[:most]
+            left -= len(source)
+        made.append((kind, gid, source))
+    return made, cut[:5]
 
 
 def _cell(raw):

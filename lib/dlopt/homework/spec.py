@@ -14,6 +14,11 @@ import torch
 
 from dlopt.checks import positive, whole
 
+OTHER_DOORS = {  # the same code by another name
+    "torch.optim": ("torch.distributed.optim", "torch.ops.aten", "torch._fused_sgd_", "torch._fused_adam_",
+                    "torch._fused_adamw_", "torch._fused_adagrad_"),
+}  # fmt: skip
+
 
 class Random:
     """Fresh inputs for one requirement: a generator seeded from a secret, float64 unless told otherwise."""
@@ -100,6 +105,11 @@ class Task:
     def points(self):
         """Sum of the requirements' points."""
         return sum(r.points for r in self.requirements)
+
+    @property
+    def forbids(self):
+        """``forbidden``, and other names of the same code."""
+        return [*self.forbidden, *(other for name in self.forbidden for other in OTHER_DOORS.get(name, ()))]
 
 
 @dataclass(frozen=True)

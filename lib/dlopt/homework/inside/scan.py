@@ -6,11 +6,25 @@ Runs in the sandbox before any student code has run there, because parsing hosti
 import ast
 import re
 
-REFLECTION = {"eval", "exec", "compile", "__import__", "globals", "locals", "vars", "open", "setattr", "delattr",
-              "get_ipython", "breakpoint", "input"}  # fmt: skip
-MODULES = {"sys", "os", "importlib", "ctypes", "gc", "inspect", "subprocess", "socket", "builtins", "pickle", "marshal",
-           "types",
-           "threading", "multiprocessing", "signal", "atexit", "IPython", "runpy", "codeop", "pkgutil"}  # fmt: skip
+import torch
+
+KNOWN = {"torch", "numpy", "math", "cmath", "matplotlib", "scipy", "sklearn", "pandas", "random", "itertools",
+         "functools", "collections", "typing", "dataclasses", "abc", "copy", "time", "datetime", "warnings",
+         "statistics", "fractions", "decimal", "numbers", "enum", "textwrap", "contextlib", "heapq", "bisect", "tqdm",
+         "__future__"}  # fmt: skip
+SYSTEM = {"sys", "os", "importlib", "ctypes", "gc", "inspect", "subprocess", "socket", "builtins", "pickle", "marshal",
+          "types", "threading", "multiprocessing", "atexit", "runpy", "pkgutil", "operator", "io", "posix"}  # fmt: skip
+REFLECTION = {"eval", "exec", "compile", "globals", "locals", "vars", "open", "setattr", "delattr", "get_ipython",
+              "breakpoint", "input"}  # fmt: skip
+FRAMES = re.compile(r"(gi|cr|ag|tb|f|func)_(frame|back|locals|globals|builtins|code|next|yieldfrom|await|origin)")
+DEEP = ("torch.load", "torch.jit", "torch.package", "torch.hub", "torch.ops", "torch.classes", "torch.library",
+        "torch.overrides", "torch.fx", "torch.multiprocessing", "torch.serialization", "torch.utils.cpp_extension",
+        "torch.utils.dlpack", "numpy.load", "numpy.ctypeslib", "numpy.f2py", "numpy.lib", "pandas.read_pickle",
+        "pandas.eval", "scipy.LowLevelCallable", "typing.get_type_hints")  # fmt: skip
+PLAIN = {"__init__", "__name__", "__version__", "__doc__", "__main__", "__len__", "__call__"}
+OWN = {"self", "cls", "super()"}
+PATCHED = frozenset(dir(torch)) | frozenset(dir(torch.Tensor))
+VALUES = {"grad", "data", "requires_grad", "T", "real", "imag"}  # what one may assign to a tensor
 
 
 def parse(source):
@@ -95,31 +109,67 @@ def forbidden_names(statements, functions, forbidden):
 
 
 def hidden_calls(statements):
-    """Uses of reflection, the system or dunder attributes anywhere: sorted ``(what, line)``, for a human to look at."""
-    hits = set()
+    """What could reach around the rules of grading, anywhere in the code: sorted ``(what, line)``, for a human's look.
+
+    Modules beyond the usual ones, reflection, private names of others, frames, code from strings or files, and
+    assignment of an attribute that torch has. What an honest solution needs is in none of them.
+    """
+    alias, hits = _aliases(statements), set()
     for node in (n for s in statements for n in ast.walk(s)):
-        if isinstance(node, ast.Name) and node.id in REFLECTION:
-            hits.add((node.id, node.lineno))
-        elif isinstance(node, ast.Attribute) and re.fullmatch(r"__\w+__", node.attr) and node.attr != "__init__":
-            hits.add((node.attr, node.lineno))
-        elif isinstance(node, ast.Call) and _dotted(node.func) == "getattr" and not _constant(node.args[1:2]):
-            hits.add(("getattr with a computed name", node.lineno))
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            odd = (n for n in names if n.split(".")[0] in MODULES and n != "IPython.display")
-            hits |= {(f"import {n}", node.lineno) for n in odd}
-        elif isinstance(node, ast.Assign) and any(_foreign(t) for t in node.targets):
-            hits.add(("assignment into a library", node.lineno))
-    return sorted(hits)
+        hits |= {(what, node.lineno) for what in _odd(node, alias)}
+    return sorted(hits | {(what, line) for s in statements for what, line in _loose(s)})
+
+
+def _odd(node, alias):
+    if isinstance(node, ast.Name):
+        if node.id in REFLECTION or (_private(node.id) and node.id != "_"):
+            yield node.id
+        full = alias.get(node.id, "")
+        yield from (full for deep in DEEP if _covers(deep, full))
+    elif isinstance(node, ast.Attribute):
+        base = "super()" if isinstance(node.value, ast.Call) and _dotted(node.value.func) == "super" else None
+        base = base or (node.value.id if isinstance(node.value, ast.Name) else "")
+        if (_private(node.attr) and base not in OWN) or _dunder(node):
+            yield node.attr
+        elif node.attr.strip("_") in SYSTEM or FRAMES.fullmatch(node.attr):
+            yield node.attr
+        elif isinstance(node.ctx, ast.Store | ast.Del) and base not in OWN and node.attr in PATCHED - VALUES:
+            yield "assignment into a library"
+        head, _, rest = (_dotted(node) or "").partition(".")
+        yield from (node.attr for deep in DEEP if _covers(deep, f"{alias.get(head, head)}.{rest}"))
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        names = [a.name for a in node.names]
+        outer = names if isinstance(node, ast.Import) else [node.module or ""]
+        parts = [p for n in [*names, *outer] for p in n.split(".")]
+        full = [f"{node.module}.{n}" for n in names] if isinstance(node, ast.ImportFrom) else names
+        yield from (f"import {n}" for n in outer if n.split(".")[0] not in KNOWN and n != "IPython.display")
+        yield from (f"import {n}" for n in full for deep in DEEP if _covers(deep, n))
+        yield from (f"import {p}" for p in parts if _private(p) or (p in SYSTEM and p not in outer))
+
+
+def _dunder(node):
+    strange = node.attr not in PLAIN or not isinstance(node.ctx, ast.Load)
+    return re.fullmatch(r"__\w+__", node.attr) and strange
+
+
+def _private(name):
+    return name.startswith("_") and name != "_" and name not in (*PLAIN, "__future__")
+
+
+def _loose(statement):
+    """Uses of ``getattr`` that are not a plain look-up of a constant name."""
+    fine = {id(n.func) for n in ast.walk(statement) if isinstance(n, ast.Call) and _constant(n.args[1:2])}
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and node.id == "getattr" and id(node) not in fine:
+            yield "getattr with a computed name", node.lineno
+        elif isinstance(node, ast.Call) and _dotted(node.func) == "getattr" and _constant(node.args[1:2]):
+            name = str(node.args[1].value)
+            if name.strip("_") in SYSTEM or FRAMES.fullmatch(name) or (_private(name) and name not in PLAIN):
+                yield f"getattr of {name}", node.lineno
 
 
 def _constant(args):
     return bool(args) and isinstance(args[0], ast.Constant)
-
-
-def _foreign(target):
-    dotted = _dotted(target) if isinstance(target, ast.Attribute) else None
-    return bool(dotted) and dotted.split(".")[0] in {"torch", "np", "numpy", "math", "nn", "F"}
 
 
 def scan(cells, tasks):

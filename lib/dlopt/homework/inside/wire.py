@@ -5,6 +5,7 @@ text, lists, dicts and tensors, or raises ``ValueError``.
 """
 
 import base64
+import hashlib
 import json
 import math
 import struct
@@ -14,13 +15,28 @@ import torch
 
 MAX_FRAME = 4 * 2**20  # bytes; an answer beyond this is no answer
 MAX_DEPTH = 6
+INT_BITS = 64
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+_T = torch.Tensor
+_DETACH, _CPU, _DENSE = _T.detach, _T.cpu, _T.contiguous  # as torch defines them, whatever a student does to them
+_FLAT, _VIEW, _NUMPY = _T.flatten, _T.view, _T.numpy
 
 
 def _pack_array(x):
-    x = x.detach().to("cpu").contiguous()
-    raw = x.reshape(-1).view(torch.uint8).numpy().tobytes() if x.numel() else b""
+    with torch._C.DisableTorchFunction():  # what a student's subclass or patch says of itself does not count
+        x = _DENSE(_CPU(_DETACH(x)))
+        raw = _NUMPY(_VIEW(_FLAT(x), torch.uint8)).tobytes() if math.prod(x.shape) else b""
     return {"__array__": [str(x.dtype).removeprefix("torch."), list(x.shape), base64.b64encode(raw).decode()]}
+
+
+def marks(arguments):
+    """What a call's arguments are: a digest of each by name, and whether a tensor asks for or holds a gradient."""
+    return {name: [hashlib.sha256(json.dumps(pack(value)).encode()).hexdigest(), _traced(value)]
+            for name, value in arguments.items()}  # fmt: skip
+
+
+def _traced(value):
+    return isinstance(value, torch.Tensor) and (value.requires_grad or value.grad is not None)
 
 
 def pack(value, depth=0):
@@ -30,7 +46,8 @@ def pack(value, depth=0):
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, float)):
-        return value if isinstance(value, float) or abs(value) < 2**63 else {"__other__": "int beyond 64 bits"}
+        short = isinstance(value, float) or abs(value) < 2 ** (INT_BITS - 1)
+        return value if short else {"__other__": f"int beyond {INT_BITS} bits"}
     if isinstance(value, np.ndarray | np.generic):
         value = torch.as_tensor(np.array(value)) if value.dtype.kind in "fiub" else str(value)
     if isinstance(value, torch.Tensor) and str(value.dtype).removeprefix("torch.") in DTYPES:
@@ -74,6 +91,8 @@ def unpack(data):
         if set(data) == {"__other__"}:
             return Other(data["__other__"])
         return {k: unpack(v) for k, v in data.items()}
+    if type(data) is int and abs(data) >= 2 ** (INT_BITS - 1):
+        raise ValueError(f"an int beyond {INT_BITS} bits")
     return data
 
 
