@@ -56,7 +56,7 @@ MUTANTS = {  # (task, name): (edits, requirements that must fail)
     ("test_budget", "always eight bits"): ([("bits = 8 if budget >= 800 else 4 if budget >= 420 else 3", "bits = 8")], [1, 2]),
     ("test_budget", "always three bits, coarse clip"): ([("bits = 8 if budget >= 800 else 4 if budget >= 420 else 3", "bits = 2")], [0]),
     ("test_budget", "a list instead of bytes"): ([("    return data\n", "    return list(data)\n")], [0, 1, 2]),
-    ("test_budget", "last net remembered"): ([("    return data\n", "    global kept\n    kept = weights\n    return b'x'\n"), ('    bits, *steps = struct.unpack("<B4f", data[:17])', "    return kept\n    bits, *steps = struct.unpack('<B4f', data[:17])")], [0, 1, 2]),
+    ("test_budget", "last net remembered"): ([("    return data\n", "    global kept\n    kept = weights\n    return b'x'\n"), ("    bits, steps = data[0]", "    return kept\n    bits, steps = data[0]")], [0, 1, 2]),
     ("test_budget", "biases dropped"): ([("out.append(step * f64(q).view(shape))", "out.append(step * f64(q).view(shape) * (len(shape) > 1) * torch.randn(shape, generator=torch.Generator().manual_seed(1)).double().sign())")], [0, 1, 2]),
 }  # fmt: skip
 EQUIVALENT = {
@@ -99,6 +99,7 @@ def test_a_different_right_solution_earns_everything(cell):
     for seed in (b"1", b"2"):
         task = grade_source(cell, edit(cell, *EQUIVALENT[cell]), seed)
         assert task["score"] == task["points"], [r["message"] for r in task["requirements"]]
+        assert task["review"] == []
 
 
 @pytest.mark.parametrize("cell, name", MUTANTS)
