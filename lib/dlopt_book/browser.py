@@ -163,7 +163,8 @@ def opened(running, address, *, dark=False, size=DESKTOP, slower=1, asked=None):
         context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
     try:
         page.goto(address, wait_until="load")
-        page.wait_for_load_state("networkidle")
+        if origin.scheme == "http":
+            page.wait_for_load_state("networkidle")
         yield page, heard
     finally:
         context.close()
