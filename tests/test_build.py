@@ -9,7 +9,7 @@ from pathlib import Path
 import minibook
 import nbformat
 import pytest
-from dlopt_book import cache, execution, fingerprint, site
+from dlopt_book import cache, execution, figures, fingerprint, site
 from dlopt_book.book import Book
 from nbformat.v4 import new_code_cell
 
@@ -173,6 +173,14 @@ def test_the_cached_notebook_is_what_nbval_saw(built):
     code = [cell for cell in notebooks["chapters/two"].cells if cell.cell_type == "code"]
     assert code[-1].outputs[0].data["text/plain"] == "1"
     assert [cell.execution_count for cell in code] == [1, 2, 3]
+
+
+def test_the_figures_of_a_run_become_files_of_their_names(built):
+    root, _ = built
+    files = figures.write(Book(root))
+    assert [(path.parent.name, path.stem) for path in files] == [("quick", "fig-line")]
+    assert files[0].suffix in (".svg", ".png") and files[0].stat().st_size > 500
+    assert figures.write(Book(root), [root / "chapters" / "two.ipynb"]) == []
 
 
 def test_the_number_of_jobs_must_be_whole_and_positive(monkeypatch):

@@ -1,4 +1,4 @@
-"""The book's own commands: ``python -m dlopt_book book|run|test|serve|seeds|screenshots|report|pdf|zip [...]``."""
+"""The book's own commands: ``python -m dlopt_book COMMAND [...]``; ``--help`` lists them."""
 
 import argparse
 import contextlib
@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from dlopt_book import browser, execution, site, verdicts
+from dlopt_book import figures as figure_files
 from dlopt_book import report as reports
 from dlopt_book.book import here
 
@@ -22,6 +23,14 @@ def run(arguments):
     """Run the named chapters (default: all) if their cached run is out of date."""
     paths = [Path(path).resolve() for path in arguments.paths] or None
     return int(any(not outcome.ok for outcome in execution.run_stale(here(), paths)))
+
+
+def figures(arguments):
+    """Run the named chapters (default: all) if need be and write their figures to _build/figures."""
+    code = run(arguments)
+    written = figure_files.write(here(), [Path(path).resolve() for path in arguments.paths] or None)
+    print("\n".join(str(path.relative_to(here().root)) for path in written))
+    return code
 
 
 def test(arguments):
@@ -79,7 +88,7 @@ def zip(arguments):
     return 0
 
 
-COMMANDS = (book, run, test, serve, seeds, screenshots, report, pdf, zip)
+COMMANDS = (book, run, figures, test, serve, seeds, screenshots, report, pdf, zip)
 
 
 def main():

@@ -11,12 +11,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlopt.scale import pick
+
 from dlopt_book import cache
 from dlopt_book.book import cores
 from dlopt_book.nbval_plugin import MARK
 
 ANSI = re.compile(r"\x1b\[[\d;]*m")
-CELL_TIMEOUT = 300  # seconds; a whole chapter should take less than 120
+CELL_TIMEOUT = pick(300, 7200)  # seconds; at quick scale a whole chapter should take less than 120
 
 
 @dataclass(frozen=True)
