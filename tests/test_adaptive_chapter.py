@@ -172,6 +172,7 @@ def test_rho_is_the_length_of_a_plain_average_of_the_same_mean_age(beta2):
         age = (weights * np.arange(1, t + 1)).sum() / weights.sum()
         assert rho(t, beta2) == pytest.approx(2 * age - 1, rel=1e-9)
     assert rho(1, beta2) == pytest.approx(1)
+    assert [round(rho(t, 0.999), 3) for t in (4, 5, 6)] == [3.997, 4.996, 5.994]
     assert [next(t for t in range(1, 9) if rho(t, beta2) > threshold) for threshold in (4, 5)] == [5, 6]
 
 
