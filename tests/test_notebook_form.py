@@ -1,5 +1,6 @@
 """Every chapter has the form that CONTRIBUTING.md describes, and each rule can fail."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -65,6 +66,14 @@ def test_the_chapter_has_the_form_of_the_book(path):
 def test_every_image_that_a_chapter_showed_has_name_caption_and_alt_text(root):
     bare = {name: list(bare_figures(notebook)) for name, notebook in cache.executed(Book(root))}
     assert {name: sentences for name, sentences in bare.items() if sentences} == {}
+
+
+def test_every_source_has_one_entry_and_every_citation_a_source():
+    entries = re.findall(r"^@\w+\{([^,]+),", (CHAPTERS[0].parent / "references.bib").read_text(encoding="utf-8"), re.M)
+    text = "".join(p.read_text(encoding="utf-8") for p in [*CHAPTERS, *CHAPTERS[0].parent.glob("*.md")])
+    cited = {key.strip() for group in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text) for key in group.split(",")}
+    assert len(cited) > 20 and len(entries) == len(set(entries)), sorted(k for k in entries if entries.count(k) > 1)
+    assert cited <= set(entries), cited - set(entries)
 
 
 def test_a_good_notebook_has_no_faults(tmp_path):
