@@ -7,7 +7,6 @@ import html
 import json
 import re
 import struct
-import time
 
 import numpy as np
 import pytest
@@ -283,28 +282,23 @@ def test_reflection_keeps_the_points_and_asks_for_a_human():
 class TestSandbox:
     """The same through the real transport."""
 
-    def test_right_and_wrong(self):
-        assert result(RIGHT, Sandboxed())["score"] == 3
-        assert result("def double(x):\n    return x", Sandboxed())["score"] == 0
-
     def test_a_call_that_hangs_in_c_loses_its_requirement_and_the_next_is_still_graded(self):
         hang = "def double(x):\n    if isinstance(x, float):\n        return 2 * x\n    return sum(range(10**15))"
-        start = time.monotonic()
         graded = result(hang, Sandboxed())
-        assert [r["score"] for r in graded["requirements"]] == [0, 2] and time.monotonic() - start < 30
+        assert [r["score"] for r in graded["requirements"]] == [0, 2]
         assert "did not finish in 2 s" in graded["requirements"][0]["message"]
 
-    def test_ending_the_process_or_its_parent_loses_the_requirement_and_the_next_is_still_graded(self):
-        for deed in ("os._exit(0)", "os.kill(os.getpid(), 9)"):
-            kill = f"import os\ndef double(x):\n    if isinstance(x, float):\n        return 2 * x\n    {deed}"
-            assert [r["score"] for r in result(kill, Sandboxed())["requirements"]] == [0, 2], deed
-        kill = "import os\ndef double(x):\n    if isinstance(x, float):\n        return 2 * x\n    os.kill(os.getppid(), 9)"
-        assert result(kill, Sandboxed())["requirements"][0]["score"] == 0
-
-    def test_a_stopped_parent_does_not_stop_the_grader(self, monkeypatch):
-        monkeypatch.setattr("dlopt.homework.grader.CELL_SECONDS", 1)
-        stop = "import os, signal\ndef double(x):\n    os.kill(os.getppid(), signal.SIGSTOP)\n    return 2 * x"
-        assert result(stop, Sandboxed(), seconds=0.2)["score"] <= 3
+    def test_ending_the_process_loses_the_requirement_and_the_next_is_still_graded_and_its_parent_cannot_be_ended(self):
+        kill = """
+import os, signal
+def double(x):
+    for number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM):
+        os.kill(os.getppid(), number)
+    if isinstance(x, float):
+        return 2 * x
+    os._exit(0)
+"""
+        assert [r["score"] for r in result(kill, Sandboxed())["requirements"]] == [0, 2]
 
     def test_forged_frames_are_only_data(self):
         forge = """
@@ -357,12 +351,15 @@ def bounded():
         pass
     return started < 100
 def double(x):
-    return 2 * x if bounded() else x
+    if isinstance(x, float):
+        return 2 * x if bounded() else x
+    hoard = []
+    while True:
+        hoard.append(b"x" * (50 * 2**20))
 """
-        assert result(greedy, Sandboxed(), seconds=20)["requirements"][0]["score"] == 1
-        hoard = "def double(x):\n    hoard = []\n    while True:\n        hoard.append(b'x' * (50 * 2**20))"
-        graded = result(hoard, Sandboxed(), seconds=20)
-        assert graded["score"] == 0
+        transport = Sandboxed(limits=sandbox.Limits(memory=2**30))
+        graded = result(greedy, transport, seconds=20)
+        assert [r["score"] for r in graded["requirements"]] == [0, 2]
 
     def test_a_worker_that_cannot_start_is_not_the_students_fault(self):
         broken = dataclasses.replace(homework(), drivers="raise RuntimeError")
