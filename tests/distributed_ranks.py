@@ -186,3 +186,18 @@ def die_while_saving(folder):
 
 def train_and_die(folder, kill):
     return train(steps=60, checkpoints=folder, every=20, kill=kill)
+
+
+# --- the soak
+
+def soak(updates, kills, seed):
+    """An asynchronous server whose workers die at random steps; see `test_distributed_soak`."""
+    if dist.get_rank() == 0:
+        model, _, _ = book.problem()
+        return ParameterServer(model, updates=updates, mode="async", lr=0.05, silence=20).serve()
+
+    def before(t, worker):
+        if t == kills.get(dist.get_rank()):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return work(before, seed)
