@@ -7,12 +7,13 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from dlopt.distributed import staleness, stragglers
+from dlopt.distributed import cost, staleness, stragglers
 from dlopt.distributed.simulate import asynchronous
 from dlopt.distributed.stragglers import Law
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"
-OWED = {"distributed": {"S70", "S71", "S72", "S73", "E19", "E20", "E23"}}
+OWED = {"distributed": {"S70", "S71", "S72", "S73", "E19", "E20", "E23"},
+        "parallelism": {"S74", "E21", "E38"}}
 
 
 def page(name):
@@ -94,3 +95,46 @@ def test_the_edge_of_stability_is_about_pi_over_two_tau_plus_one():
 def test_a_fit_of_measured_times_answers_the_exercise():
     law = stragglers.fit_exponential(Law("exponential", 0.1, 0.05).sample(np.random.default_rng(0), 1000))
     assert law.expected_round(8) == pytest.approx(0.1 + 0.05 * 2.718, rel=0.05)
+
+
+# --- the page on parallelism
+
+LAYERS = [cost.dense("fc6", 9216, 4096), cost.dense("fc7", 4096, 4096), cost.dense("fc8", 4096, 1000)]
+CONVOLUTIONS = [cost.convolution("conv1", 3, 96, 11, 224, 4), cost.convolution("conv2", 96, 256, 5, 27),
+                cost.convolution("conv3", 256, 384, 3, 13), cost.convolution("conv4", 384, 384, 3, 13),
+                cost.convolution("conv5", 384, 256, 3, 13)]
+
+
+def test_alexnet_s_dense_layers_hold_most_parameters_and_do_little_computing():
+    everything = LAYERS + CONVOLUTIONS
+    n, work = sum(x.parameters for x in everything), sum(x.flops for x in everything)
+    assert round(n / 1e6) == 62 and round(sum(x.parameters for x in LAYERS) / 1e6) == 59
+    assert sum(x.parameters for x in LAYERS) / n == pytest.approx(0.94, abs=0.005)
+    assert sum(x.flops for x in LAYERS) / work == pytest.approx(0.05, abs=0.005)
+
+
+def test_the_break_even_batches_are_outputs_for_dense_layers_and_far_below_practice_for_convolutions():
+    assert [round(cost.break_even_batch(layer)) for layer in LAYERS] == [4096, 4097, 1000]
+    assert max(cost.break_even_batch(layer) for layer in CONVOLUTIONS) < 30
+
+
+def test_the_solutions_have_the_library_s_numbers():
+    tokens, k = 64 * 2048, 8
+    n = 2 * 4096 * 16384
+    assert cost.ring_elements(n, k) == pytest.approx(2.3e8, rel=0.03)
+    assert 2 * cost.ring_elements(tokens * 4096, k) == pytest.approx(1.9e9, rel=0.03)
+    assert n / (2 * 4096) == 16_384 and cost.pipeline_bubble(16, 136) < 0.1 <= cost.pipeline_bubble(16, 135)
+
+
+def test_a_row_and_a_column_block_make_the_page_s_sum():
+    rng = np.random.default_rng(0)
+    W, V, x = rng.normal(size=(8, 5)), rng.normal(size=(3, 8)), rng.normal(size=5)
+    parts = [V[:, r : r + 2] @ np.tanh(W[r : r + 2] @ x) for r in range(0, 8, 2)]
+    np.testing.assert_allclose(sum(parts), V @ np.tanh(W @ x))
+
+
+def test_the_commands_of_the_page_name_the_script_and_options_that_exist():
+    from dlopt.distributed.train import arguments
+
+    assert arguments(["--checkpoints", "runs/a"]).checkpoints == "runs/a"
+    assert prose("parallelism").count("-m dlopt.distributed.train") == 4

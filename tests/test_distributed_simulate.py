@@ -24,13 +24,21 @@ def problem():
     return SoftmaxRegression(data.x_train[:200], data.y_train[:200], 1e-2)
 
 
-@pytest.mark.parametrize("law", [LAW, Law("occasional", 1.0, 10.0, 0.1), Law("pareto", 1.0, 1.0), Law("constant")])
+@pytest.mark.parametrize("law", [LAW, Law("occasional", 1.0, 10.0, 0.1), Law("pareto", 1.0, 1.0), Law("constant"),
+                                 Law("pareto", 1.0, 1.0, most=8.0)])
 @pytest.mark.parametrize("M, N", [(1, 1), (8, 8), (8, 7), (20, 15)])
 def test_the_expected_round_is_the_mean_order_statistic(law, M, N):
     times = np.sort(law.sample(np.random.default_rng(0), (40_000, M)), 1)[:, N - 1]
     error = 5 * times.std() / 200 + 1e-9
     assert law.expected_round(M, N) == pytest.approx(times.mean(), abs=error)
     assert law.expected_round(1) == pytest.approx(law.mean)
+
+
+def test_only_a_heavy_tail_is_cut_off():
+    law = Law("pareto", 1.0, 1.0, most=8.0)
+    assert law.sample(np.random.default_rng(0), 10_000).max() == 8.0
+    with pytest.raises(ValueError, match="most must be > base = 1 and belongs to kind 'pareto', got 5"):
+        Law("exponential", 1.0, 1.0, most=5.0)
 
 
 def test_the_fit_finds_the_law_that_made_the_times():

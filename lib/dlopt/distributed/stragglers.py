@@ -5,9 +5,10 @@ A synchronous round lasts as long as the N-th smallest of M independent times,
 """
 
 from dataclasses import dataclass
-from math import comb
+from math import comb, inf
 
 import numpy as np
+from scipy.special import betaincc
 
 from dlopt.checks import in_closed, non_negative, one_of, positive, whole
 
@@ -25,6 +26,7 @@ class Law:
         delay: >= 0.
         chance: in [0, 1].
         shape: > 1; the smaller, the heavier the tail.
+        most: longest time of a ``"pareto"`` law, at which a computation is started again elsewhere and done; > base.
     """
 
     kind: str = "exponential"
@@ -32,16 +34,21 @@ class Law:
     delay: float = 1.0
     chance: float = 0.1
     shape: float = 2.5
+    most: float = inf
 
     def __post_init__(self):
         one_of("kind", self.kind, LAWS)
         positive("base", self.base), non_negative("delay", self.delay), in_closed("chance", self.chance)
         if self.shape <= 1:
             raise ValueError(f"shape must be > 1, or the mean is infinite; got {self.shape}")
+        if self.most <= self.base or self.kind != "pareto" and self.most < inf:
+            raise ValueError(f"most must be > base = {self.base:g} and belongs to kind 'pareto', got {self.most:g}")
 
     @property
     def mean(self):
         """Expected time."""
+        if self.most < inf:
+            return self.expected_round(1)
         return self.base + {"constant": 0.0, "occasional": self.chance * self.delay}.get(self.kind, self.delay)
 
     def sample(self, rng, size):
@@ -51,7 +58,7 @@ class Law:
         if self.kind == "occasional":
             return self.base + self.delay * (rng.random(size) < self.chance)
         if self.kind == "pareto":
-            return self.base + self.delay * (self.shape - 1) * rng.pareto(self.shape, size)
+            return np.minimum(self.base + self.delay * (self.shape - 1) * rng.pareto(self.shape, size), self.most)
         return np.full(size, float(self.base))
 
     def expected_round(self, workers, needed=None):
@@ -66,7 +73,7 @@ class Law:
             needed: N, 1 ... M; None: all, the expected maximum.
 
         Returns:
-            Seconds; for ``"pareto"`` the exact product of Gamma functions.
+            Seconds; for ``"pareto"`` the exact product of Gamma functions, or an integral where ``most`` is finite.
         """
         M = whole("workers", workers)
         N = M if needed is None else whole("needed", needed)
@@ -80,6 +87,9 @@ class Law:
             return self.base + self.delay * (1 - fine)
         if self.kind == "pareto":
             scale, power = self.delay * (self.shape - 1), 1 / self.shape
+            if self.most < inf:  # the integral of P(T > t); F of an order statistic is an incomplete beta function
+                d = np.linspace(0, self.most - self.base, 200_001)
+                return self.base + np.trapezoid(betaincc(N, M - N + 1, 1 - (1 + d / scale) ** -self.shape), d)
             # E U^(-power) for the uniform order statistic: product of j / (j - power) over j = M-N+1 ... M
             return self.base + scale * (np.prod([j / (j - power) for j in range(M - N + 1, M + 1)]) - 1)
         return float(self.base)
