@@ -50,6 +50,7 @@ def write_card(target, title, text, name):
     """Draw a card of 1200 by 630 pixels: the page's title, its question or description, the book's name."""
     import textwrap
 
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -60,7 +61,8 @@ def write_card(target, title, text, name):
     figure.text(0.07, 0.46, textwrap.fill(text, 52)[:220], fontsize=27, linespacing=1.35, **lines)
     figure.text(0.07, 0.11, name, fontsize=22, **{**lines, "color": "#ffb454"})
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, metadata={"Software": None})
+    with rc_context({"savefig.bbox": "standard", "savefig.dpi": "figure"}):  # whatever style a process has set
+        figure.savefig(target, metadata={"Software": None})
 
 
 def sitemap(base, pages):
