@@ -22,6 +22,7 @@ ARRIVED = """() => {
   const waiting = [...document.images].map(e => { e.loading = 'eager'; return e.decode().catch(() => 0); });
   return Promise.all(waiting).then(() => 0);
 }"""
+PATIENCE = 120_000  # milliseconds that a page may take on a busy machine
 OPEN_ALL = """() => {
   document.querySelectorAll('details').forEach(d => { d.open = true; });
   document.querySelectorAll('.toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'));
@@ -151,6 +152,7 @@ def opened(running, address, *, dark=False, size=DESKTOP, slower=1, asked=None):
         The Playwright page, and a list of sentences that grows with every foreign request and every complaint.
     """
     context = running.new_context(viewport=size, color_scheme="dark" if dark else "light")
+    context.set_default_timeout(PATIENCE)
     page, heard = context.new_page(), []
     origin = urlsplit(address)
     page.on("request", lambda request: heard.extend(_foreign(request.url, origin)))
