@@ -159,8 +159,11 @@ class Store:
 
     def _take_mean(self, gradients):
         """Sum in the order of the ranks, so that a run can be repeated bit by bit."""
-        self._average.copy_(gradients[0])
-        for g in gradients[1:]:
+        if len(gradients) == 1:
+            self._average.copy_(gradients[0])
+        else:
+            torch.add(gradients[0], gradients[1], out=self._average)
+        for g in gradients[2:]:
             self._average += g
         self._average /= self.divisor or len(gradients)
 
