@@ -15,7 +15,7 @@ from dlopt.homework import leaks, publish
 from dlopt.homework.course import Course
 
 SOURCES = hc.ROOT / "chapters/homework"
-PUBLIC = [(hc.ROOT / "chapters/instructor.md").read_text()]
+PUBLIC = [p.read_text() for p in (hc.ROOT / "chapters/instructor.md", *sorted((hc.ROOT / "lib/dlopt").rglob("*.py")))]
 SOLUTION = "return n**3 / 3 + 4 * n**2 + n"
 LONG = "(product,) = torch.autograd.grad(g, theta, grad_outputs=v, materialize_grads=True)"
 
