@@ -10,6 +10,7 @@ import shutil
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
@@ -167,6 +168,8 @@ def opened(running, address, *, dark=False, size=DESKTOP, slower=1, asked=None):
         page.goto(address, wait_until="load")
         if origin.scheme == "http":
             page.wait_for_load_state("networkidle")
+        elif 'http-equiv="refresh"' in Path(url2pathname(origin.path)).read_text(encoding="utf-8"):
+            page.wait_for_url(lambda url: url != address, wait_until="load")  # nothing else tells that it moved
         yield page, heard
     finally:
         context.close()
