@@ -54,6 +54,11 @@ def test_no_page_names_another_host_for_a_script_style_or_font(site):
     assert {name: addresses for name, addresses in asked.items() if addresses} == {}
 
 
+def test_no_page_shows_the_markup_of_a_table(site):
+    row = re.compile(r"<p>\s*\|[^<]*\|\s*[-\u2013\u2014]")
+    assert [name for name in pages(site) if row.search((site / name).read_text(encoding="utf-8"))] == []
+
+
 def test_thebe_is_not_loaded(site):
     assert [name for name in pages(site) if re.search(r"<script[^>]*thebe\.js", (site / name).read_text())] == []
 
