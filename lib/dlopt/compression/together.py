@@ -65,8 +65,9 @@ def retrain(models, data, *, loss, steps, lr, rule="adam", batch_size=64, seeds=
                         rule=masked_adam if by_mask else rule, hyper={"lr": lr, **(hyper or {})},
                         batch_seeds=range(K) if seeds is None else seeds)
     if by_mask:
-        keep = ensemble.state[-1]
+        _, v, keep = ensemble.state
         keep.copy_(torch.stack([_keep(model, ensemble.network.shapes) for model in models]))
+        v.copy_(1 - keep)  # of pruned weights any v gives a step of zero; roots of zeros are several times slower
     ensemble.train(data, steps=whole("steps", steps, low=0), batch_size=batch_size, schedule=schedule, evaluate_every=0)
     trained = [ensemble.model(k) for k in range(K)]
     if not by_mask:
