@@ -1,6 +1,8 @@
 """Fair comparison of update rules: equal budgets, chosen on validation, fresh seeds, paired intervals, ties as ties."""
 
 from dlopt.race.protocol import Entry, race
+from dlopt.race.reference import Reference, reference_scores, train_reference
 from dlopt.race.result import EntryResult, RaceResult
 
-__all__ = ["Entry", "EntryResult", "RaceResult", "race"]
+__all__ = ["Entry", "EntryResult", "RaceResult", "Reference", "race", "reference_scores",
+           "train_reference"]
