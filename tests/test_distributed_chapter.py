@@ -8,7 +8,7 @@ import nbformat
 import numpy as np
 import pytest
 from dlopt.distributed import cost, staleness, stragglers
-from dlopt.distributed.simulate import asynchronous
+from dlopt.distributed.simulate import asynchronous, synchronous
 from dlopt.distributed.stragglers import Law
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"
@@ -95,6 +95,35 @@ def test_the_edge_of_stability_is_about_pi_over_two_tau_plus_one():
 def test_a_fit_of_measured_times_answers_the_exercise():
     law = stragglers.fit_exponential(Law("exponential", 0.1, 0.05).sample(np.random.default_rng(0), 1000))
     assert law.expected_round(8) == pytest.approx(0.1 + 0.05 * 2.718, rel=0.05)
+
+
+# --- what the solutions say of the library
+
+def test_with_bound_zero_all_compute_at_the_same_parameters_and_are_applied_one_after_the_other():
+    trace = asynchronous(Law(), 4, until=30, seed=0, bound=0)
+    whole = len(trace.times) // 4 * 4
+    assert (trace.versions[:whole, 0] % 4 == 0).all()
+    assert (trace.staleness[:whole, 0].reshape(-1, 4) == [0, 1, 2, 3]).all()
+
+
+def test_the_implied_momentum_starts_with_a_plain_step_and_then_follows_the_theorem_s_recursion():
+    M, rate = 5, 0.3
+    x = staleness.implied_momentum(M, rate, 20)
+    steps = np.diff(x)
+    assert steps[0] == pytest.approx(-rate) and r"\Delta_1 = -\eta\lambda x_0" in prose("distributed")
+    np.testing.assert_allclose(steps[1:], (1 - 1 / M) * steps[:-1] - rate / M * x[1:-1])
+
+
+def test_late_workers_make_a_round_with_a_backup_longer_than_the_order_statistic():
+    law = Law("occasional", base=4, delay=120, chance=0.1)
+    busy = synchronous(law, 4, until=200_000, seed=0, backups=1)
+    assert 2 * law.expected_round(4, 3) < busy.times[-1] / len(busy.times) < law.expected_round(4)
+
+
+def test_the_speedup_of_eight_exponential_workers_lies_between_the_solution_s_ends():
+    laws = Law("exponential", 1e-9, 1.0), Law("exponential", 1.0, 0.0)
+    ends = [8 * law.mean / law.expected_round(8) for law in laws]
+    assert ends == pytest.approx([2.94, 8.0], abs=0.01) and "between 2.9" in prose("distributed")
 
 
 # --- the page on parallelism

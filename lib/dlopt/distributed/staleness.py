@@ -56,7 +56,7 @@ def implied_momentum(workers, rate, steps, start=1.0):
     r"""The expected path of asynchronous descent with M memoryless workers: a heavy ball.
 
     .. math:: \Delta_{t+1} = \big(1-\tfrac1M\big)\,\Delta_t - \tfrac{\eta}{M}\lambda\,\mathbb E x_t, \qquad
-              \Delta_0 = -\eta\lambda x_0
+              \Delta_1 = -\eta\lambda x_0
 
     on :math:`x^2/2` (:math:`\lambda = 1`).
 
