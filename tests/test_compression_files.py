@@ -10,6 +10,7 @@ import torch
 from dlopt import compression as c
 from dlopt import models
 from dlopt.compression.encodings import FLOAT16, FLOAT32, INT8_ROWS, SHARED, SPARSE, Reader, encode
+from dlopt.losses import cross_entropy
 from torch import nn
 
 
@@ -223,6 +224,19 @@ def test_two_of_four_keeps_the_two_largest_of_any_four():
     assert c.two_four_mask(W).tolist() == [[1, 1, 0, 0, 0, 1, 1, 0]]
     with pytest.raises(ValueError, match="multiple of 4"):
         c.two_four_mask(torch.ones(2, 6))
+
+
+def test_two_four_pruning_masks_rows_of_the_layers_matrices_and_retraining_keeps_the_zeros():
+    model = c.two_four_prune(models.lenet(8, widths=(4, 8), hidden=10))
+    by_rows = {name: layer.weight.detach().flatten(1) for name, layer in c.prunable(model).items()}
+    nonzero = {name: [int(g.count_nonzero(-1).max()) for g in W.unflatten(-1, (-1, 4))]
+               for name, W in by_rows.items() if W.shape[1] % 4 == 0}
+    assert set(nonzero) == {"3", "7"} and all(k == 2 for rows in nonzero.values() for k in rows)
+    assert all(int((by_rows[name] == 0).sum()) == 0 for name in ("0", "9"))  # rows of 9 and of 10: left dense
+    x = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    after = c.retrain([model], (x, torch.arange(40) % 10), loss=cross_entropy, steps=3, batch_size=20, lr=0.01)[0]
+    for name, layer in c.prunable(after).items():
+        assert torch.equal(layer.weight.flatten(1) == 0, by_rows[name] == 0)
 
 
 def test_two_four_is_timed_where_the_hardware_has_it_and_only_there():

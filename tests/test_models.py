@@ -19,6 +19,7 @@ ZOO = {  # name -> (make(seed), input, output shape)
     "mlp, layer": (lambda seed: models.mlp([12, 8, 3], normalization="layer", seed=seed), VECTOR, (4, 3)),
     "lenet_300_100": (lambda seed: models.lenet_300_100(seed=seed), IMAGE, (4, 10)),
     "lenet5": (lambda seed: models.lenet5(seed=seed), IMAGE, (4, 10)),
+    "lenet5_caffe": (lambda seed: models.lenet5_caffe(seed=seed), IMAGE, (4, 10)),
     "lenet": (lambda seed: models.lenet(28, seed=seed), IMAGE, (4, 10)),
     "small_cnn": (lambda seed: models.small_cnn(seed=seed), IMAGE, (4, 10)),
     "small_cnn, group": (lambda seed: models.small_cnn(normalization="group", seed=seed), IMAGE, (4, 10)),

@@ -18,7 +18,7 @@ from dlopt.compression.pruning import (
     sparsity,
 )
 from dlopt.compression.sharing import Shared, codes, kmeans, kmeans_share, train_shared
-from dlopt.compression.structured import shrink, unit_norms
+from dlopt.compression.structured import shrink, two_four_prune, unit_norms
 from dlopt.compression.tensors import Factorized, cp_factorize, tucker_factorize
 from dlopt.compression.together import accuracies, masked_adam, retrain
 from dlopt.compression.uniform import (
@@ -39,4 +39,5 @@ __all__ = ["ARMS", "Factorized", "FakeQuantize", "Int8Conv2d", "Int8Linear", "Ma
            "masked_adam", "masks", "pareto", "prunable", "quantize", "quantize_int8", "raw_bytes", "retrain",
            "retrain_pruned", "rewind", "round_weights", "save_compressed", "shrink", "soft_loss", "sparse_copy",
            "sparsity", "speedup", "svd_factorize", "symmetric_scale", "to_bytes", "train_shared", "truncated_svd",
-           "tucker_factorize", "two_four_mask", "two_four_speedup", "unit_norms", "with_teacher", "xz_bytes"]
+           "tucker_factorize", "two_four_mask", "two_four_prune", "two_four_speedup", "unit_norms",
+           "with_teacher", "xz_bytes"]

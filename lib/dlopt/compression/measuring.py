@@ -76,16 +76,17 @@ def _sparse(layer):
     return layer.weight.detach().to_sparse_csr(), layer.bias.detach()
 
 
-def two_four_speedup(d=4096, batch=4096, rounds=15):
+def two_four_speedup(d=4096, batch=4096, rounds=15, d_in=None):
     """Speed of a matrix product with 2:4 sparsity relative to the dense one, in half precision.
 
     Of any four neighboring weights the two largest magnitudes are kept. Needs a GPU with sparse tensor cores (NVIDIA,
     compute capability 8.0 or higher).
 
     Args:
-        d: side of the square weight matrix.
-        batch: rows of the other factor.
+        d: rows of the weight matrix, a multiple of 32.
+        batch: columns of the other factor, a multiple of 16.
         rounds: number of turns.
+        d_in: columns of the weight matrix, a multiple of 64; None: as many as rows.
 
     Returns:
         `dlopt.profiling.Ratio` of time(dense) / time(2:4), or None where there is no such GPU.
@@ -95,8 +96,9 @@ def two_four_speedup(d=4096, batch=4096, rounds=15):
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # a prototype feature, says torch
         g = torch.Generator("cuda").manual_seed(0)
-        W = torch.randn(d, d, device="cuda", generator=g).half()
-        x = torch.randn(d, batch, device="cuda", generator=g).half()
+        d_in = d if d_in is None else d_in
+        W = torch.randn(d, d_in, device="cuda", generator=g).half()
+        x = torch.randn(d_in, batch, device="cuda", generator=g).half()
         W = W * two_four_mask(W)
         sparse = torch.sparse.to_sparse_semi_structured(W)
         return compare_times(lambda: W @ x, lambda: sparse @ x, rounds, "cuda")

@@ -1,4 +1,4 @@
-"""Structured pruning: whole units and filters are removed, and the layers really become smaller."""
+"""Structured pruning: whole units and filters, which make layers smaller, and two of any four neighbors."""
 
 import copy
 
@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from dlopt.checks import in_half_open
+from dlopt.compression.measuring import two_four_mask
+from dlopt.compression.pruning import prunable, set_mask
 from dlopt.normalization import BatchNorm
 
 SINGLE = (nn.Linear, nn.Conv2d)
@@ -17,6 +19,26 @@ TRANSPARENT = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Softplus, nn.I
 def unit_norms(layer):
     """Euclidean norm of the weights that enter each unit or filter of a layer, [d_out]."""
     return layer.weight.detach().flatten(1).norm(dim=1)
+
+
+def two_four_prune(model):
+    """Remove two of any four neighboring weights, those of smaller magnitude: 2:4 sparsity, which some GPUs compute.
+
+    Neighbors are entries of one row of the layer's matrix, [d_out, d_in] (kernels: [d_out, d_in k k], as a convolution
+    over patches multiplies). A layer whose rows are no multiple of four stays dense.
+
+    Args:
+        model: module; changed in place: each pruned weight gets a `Mask`, one of ones in layers that stay dense.
+
+    Returns:
+        The model.
+
+    Source: Mishra et al. (2021), arXiv:2104.08378.
+    """
+    for layer in prunable(model).values():
+        W = layer.weight.detach().flatten(1)
+        set_mask(layer, (two_four_mask(W) if W.shape[1] % 4 == 0 else torch.ones_like(W)).view(layer.weight.shape))
+    return model
 
 
 def shrink(model, ratio):

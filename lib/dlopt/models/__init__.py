@@ -3,7 +3,7 @@
 All of them can be called by ``torch.func.functional_call`` and mapped by ``torch.func.vmap``.
 """
 
-from dlopt.models.convolution import lenet, lenet5, small_cnn
+from dlopt.models.convolution import lenet, lenet5, lenet5_caffe, small_cnn
 from dlopt.models.dense import ACTIVATIONS, autoencoder, lenet_300_100, linear, mlp
 from dlopt.models.recurrent import elman, gru, lstm
 from dlopt.models.residual import residual_cnn, residual_mlp
@@ -16,6 +16,7 @@ __all__ = [
     "gru",
     "lenet",
     "lenet5",
+    "lenet5_caffe",
     "lenet_300_100",
     "linear",
     "lstm",

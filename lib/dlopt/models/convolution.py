@@ -35,6 +35,26 @@ def lenet5(side=28, channels=1, d_out=10, *, activation="relu", init="he", seed=
     return seeded(make, init, seed)
 
 
+def lenet5_caffe(d_out=10, *, init="he", seed=0):
+    """The LeNet-5 of the compression literature, images [n, 1, 28, 28] -> [n, d_out]; 431,080 parameters.
+
+    Two 5 x 5 convolutions (20 and 50 maps) with 2 x 2 max pooling and no activation between them, then 500 rectified
+    units. Seven times as large as the network of 1998, almost all of it in the first dense layer.
+
+    Args:
+        init, seed: as for ``mlp``.
+
+    Source: the LeNet example that ships with Caffe (Jia et al., 2014, arXiv:1408.5093).
+    """
+    def make():
+        return nn.Sequential(
+            nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, d_out),
+        )  # fmt: skip
+
+    return seeded(make, init, seed)
+
+
 def lenet(side=8, channels=1, d_out=10, *, widths=(8, 16), hidden=64, activation="relu", init="he", seed=0):
     """A LeNet-style net for small images (``digits`` has 8 pixels), [n, channels, side, side] -> [n, d_out].
 
