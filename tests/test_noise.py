@@ -1,5 +1,6 @@
 """Gradient noise: per-example gradients, their covariance, and the two estimators of the noise scale."""
 
+import numpy as np
 import pytest
 import torch
 from dlopt import losses
@@ -8,6 +9,7 @@ from dlopt.noise import (
     bias_ratio,
     error_curve,
     expected_error,
+    fit_hyperbola,
     gradient_noise,
     minibatch_error,
     noise_ball,
@@ -156,3 +158,31 @@ def test_update_noise_is_the_covariance_that_subsets_add_per_unit_of_training():
 def test_noise_formulas_refuse(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("least, critical", [(10.0, 0.5), (46.0, 60.0), (3.0, 4000.0)])
+def test_the_hyperbola_is_found_again_from_its_own_points(least, critical):
+    sizes = np.array([1, 2, 8, 32, 128, 1024])
+    assert fit_hyperbola(sizes, least * (1 + critical / sizes)) == pytest.approx((least, critical), rel=1e-5)
+
+
+def test_the_fitted_hyperbola_is_the_best_in_logarithms():
+    sizes = np.array([1.0, 4, 16, 64, 256, 1024])
+    steps = 50 * (1 + 20 / sizes) * np.exp(0.2 * np.random.default_rng(0).standard_normal(6))
+
+    def misfit(least, critical):
+        return np.square(np.log(steps / (least * (1 + critical / sizes)))).sum()
+
+    least, critical = fit_hyperbola(sizes, steps)
+    near = np.exp(np.linspace(-0.1, 0.1, 5))
+    assert misfit(least, critical) <= min(misfit(a * least, b * critical) for a in near for b in near) + 1e-12
+    assert misfit(least, critical) < misfit(50, 20)
+
+
+def test_a_hyperbola_through_too_few_or_missed_targets_is_refused():
+    with pytest.raises(ValueError, match="three batch sizes"):
+        fit_hyperbola([1, 2], [3, 2])
+    with pytest.raises(ValueError, match="three batch sizes"):
+        fit_hyperbola([1, 2, 4], [3, 2])
+    with pytest.raises(ValueError, match="leave out sizes that missed"):
+        fit_hyperbola([1, 2, 4], [float("inf"), 2, 1])

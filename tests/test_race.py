@@ -11,7 +11,7 @@ from dlopt import losses, rules
 from dlopt.data import Dataset, diabetes, digits
 from dlopt.models import mlp
 from dlopt.optimizers import Optimizer
-from dlopt.race import Entry, EntryResult, RaceResult, protocol, race
+from dlopt.race import Entry, EntryResult, RaceResult, protocol, race, tune
 from dlopt.scale import seeds
 from dlopt.statistics import paired_difference
 from dlopt.training import train
@@ -251,3 +251,17 @@ def test_the_figure_shows_every_entry_and_every_verdict(result):
     assert (low, high) == result.difference("momentum").bounds
     left.figure.canvas.draw()
     plt.close("all")
+
+
+def test_tuning_by_hand_extends_the_grid_as_the_race_does():
+    asked = []
+
+    def costs_of(rates):
+        asked.append(list(rates))
+        return {rate: (math.log(rate / 3.0)) ** 2 for rate in rates}
+
+    found = tune(costs_of, Entry("sgd", GRID))
+    assert asked == [[0.03, 0.1, 0.3], [0.9, 2.7], [8.1, 24.3]]
+    assert (found["lr"], found["edge"], found["extensions"]) == (2.7, None, 4)
+    with pytest.raises(ValueError, match="diverged at every rate"):
+        tune(lambda rates: dict.fromkeys(rates, math.inf), Entry("sgd", GRID))

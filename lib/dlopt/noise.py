@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from torch.func import functional_call, grad, vmap
 
 from dlopt.checks import in_half_open, non_negative, positive, whole
@@ -177,6 +179,40 @@ def two_batch_noise_scale(small_squares, big_squares, small, big):
     square = (big * high - small * low) / (big - small)
     trace = (low - high) / (1 / small - 1 / big)
     return (trace / square if square > 0 else float("nan")), square
+
+
+def fit_hyperbola(batch_sizes, steps):
+    r"""The least number of steps and the critical batch from steps to a target at several batch sizes.
+
+    .. math:: S(B) = S_{\min} \left(1 + \frac{\mathcal B}{B}\right)
+
+    fitted by least squares in the logarithms, so that each size counts for its relative error.
+
+    Args:
+        batch_sizes: B, at least three different ones, > 0.
+        steps: S(B) > 0, finite, as many.
+
+    Returns:
+        The pair (:math:`S_{\min}`, :math:`\mathcal B`); the latter is sought between a thousandth of the least B and a
+        thousand times the largest.
+
+    Raises:
+        ValueError: unequal lengths, fewer than three different sizes, a number that is not positive and finite.
+
+    Source: McCandlish, Kaplan, Amodei et al. (2018), equation 2.11, arXiv:1812.06162.
+    """
+    sizes, steps = np.asarray(batch_sizes, dtype=float), np.asarray(steps, dtype=float)
+    if sizes.shape != steps.shape or sizes.ndim != 1 or len(set(sizes)) < 3:
+        raise ValueError(f"three batch sizes and as many steps are needed, got {sizes.shape} and {steps.shape}")
+    if not (np.isfinite([sizes, steps]).all() and min(sizes.min(), steps.min()) > 0):
+        raise ValueError("batch sizes and steps must be positive and finite; leave out sizes that missed the target")
+
+    def residuals(log_critical):
+        return np.log(steps) - np.log1p(np.exp(log_critical) / sizes)
+
+    bounds = (np.log(sizes.min() / 1e3), np.log(sizes.max() * 1e3))
+    found = minimize_scalar(lambda u: residuals(u).var(), bounds=bounds, method="bounded", options={"xatol": 1e-9}).x
+    return float(np.exp(residuals(found).mean())), float(np.exp(found))
 
 
 def update_noise(lr, batch_size, n, momentum=0.0):

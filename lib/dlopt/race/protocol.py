@@ -139,6 +139,37 @@ def race(entries, make_model, data, *, loss, steps=None, epochs=None, batch_size
     return RaceResult(results, reference, metric, tuple(target), level, fresh, store.settings)
 
 
+def tune(costs_of, entry):
+    """The race's choice of a learning rate, for runs that :func:`race` cannot make (a rate that follows the loss).
+
+    Args:
+        costs_of: ``costs_of(rates)`` -> dict rate -> cost on validation data, lower is better.
+        entry: :class:`Entry` with the grid, which is extended while the best rate lies on its edge, four times at most.
+
+    Returns:
+        Dict: ``rates`` tried, their ``costs``, the chosen ``lr``, its ``edge`` (or None), ``extensions``.
+
+    Raises:
+        ValueError: every rate has an infinite cost.
+    """
+    costs, new, edge = {}, entry.lr, None
+    for extension in range(MOST_EXTENSIONS + 1):
+        costs |= costs_of(new)
+        rates = sorted(costs)
+        best = min(rates, key=costs.get)
+        edge = "low" if best == rates[0] else "high" if best == rates[-1] else None
+        if edge is None or extension == MOST_EXTENSIONS:
+            break
+        new = entry.beyond(rates, edge)
+    if not np.isfinite(costs[best]):
+        raise ValueError(
+            f"{entry.rule.__name__} diverged at every rate tried, {rates[0]:.3g} ... {rates[-1]:.3g}; "
+            "give lower ones in Entry(lr=...)"
+        )
+    return {"rates": rates, "costs": [costs[r] for r in rates], "lr": best, "edge": edge,
+            "extensions": len(rates) - len(entry.lr)}  # fmt: skip
+
+
 def _short(rate):
     return float(f"{rate:.3g}")
 
@@ -183,22 +214,7 @@ class _Contest:
 
     def tune(self, entry):
         """Cost of every rate tried, and the choice."""
-        costs, new, edge = {}, entry.lr, None
-        for extension in range(MOST_EXTENSIONS + 1):
-            costs |= self._costs(entry, new)
-            rates = sorted(costs)
-            best = min(rates, key=costs.get)
-            edge = "low" if best == rates[0] else "high" if best == rates[-1] else None
-            if edge is None or extension == MOST_EXTENSIONS:
-                break
-            new = entry.beyond(rates, edge)
-        if not np.isfinite(costs[best]):
-            raise ValueError(
-                f"{entry.rule.__name__} diverged at every rate tried, {rates[0]:.3g} ... {rates[-1]:.3g}; "
-                "give lower ones in Entry(lr=...)"
-            )
-        return {"rates": rates, "costs": [costs[r] for r in rates], "lr": best, "edge": edge,
-                "extensions": len(rates) - len(entry.lr)}  # fmt: skip
+        return tune(lambda rates: self._costs(entry, rates), entry)
 
     def _costs(self, entry, rates):
         found = sweep(self.make_model, self.data, entry.rule, grid={"lr": rates}, seeds=self.tuning, hyper=entry.hyper,
