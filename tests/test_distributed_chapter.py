@@ -167,3 +167,18 @@ def test_the_commands_of_the_page_name_the_script_and_options_that_exist():
 
     assert arguments(["--checkpoints", "runs/a"]).checkpoints == "runs/a"
     assert prose("parallelism").count("-m dlopt.distributed.train") == 4
+
+
+def test_the_worst_convolutions_to_cut_are_those_of_the_page_s_limits():
+    limits = [cost.break_even_batch(layer) for layer in CONVOLUTIONS]
+    sent = [(cost.tensor_parallel_elements(x, 8, 512), cost.data_parallel_elements(x, 8)) for x in CONVOLUTIONS]
+    ratio = [cut / whole for cut, whole in sent]
+    assert ratio == pytest.approx([512 / limit for limit in limits]) and min(ratio) == pytest.approx(25, abs=1)
+
+
+def test_recursive_halving_and_doubling_beats_ring_and_tree_as_the_solution_says():
+    network = cost.Network(1e-4, 2e-9)
+    for k in (4, 64, 1024):
+        for n in (1e2, 1e5, 1e9):
+            halving = 2 * np.log2(k) * network.alpha + 2 * network.beta * n * (k - 1) / k
+            assert halving < min(cost.ring_time(network, n, k), cost.tree_time(network, n, k))

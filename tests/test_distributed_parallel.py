@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from dlopt.distributed import launch
+from dlopt.distributed import launch, thrift
 from dlopt.distributed import parallel_ranks as book
 from dlopt.distributed import ranks as simple
 from dlopt.distributed.flat import Flat
@@ -87,6 +87,15 @@ def test_what_top_k_has_sent_and_what_it_remembers_is_all_there_was():
     torch.testing.assert_close(sent + top.error, gradients.sum(0), rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="k must be <= n = 5, got 6"):
         TopK(5, 6)
+
+
+def test_several_ways_to_say_less_in_one_launch_are_those_of_a_launch_each_and_send_what_the_page_says():
+    tries = [("top 1 %", 0.4), ("PowerSGD, rank 1", 0.2), ("top 1 %, no memory", 0.4)]
+    together = launch(thrift.thrifty_each, 2, tries, steps=12, timeout=60)[0]
+    alone = launch(thrift.thrifty, 2, "PowerSGD, rank 1", steps=12, lr=0.2, timeout=60)[0]
+    assert together[1] == pytest.approx(alone) and together[0][0] != together[2][0]
+    n, shapes = 64 * 16 + 16 + 16 * 10 + 10, [(16, 64), (16,), (10, 16), (10,)]
+    assert [sent for _, sent in together] == [2 * round(0.01 * n), sum(map(sum, shapes)), 2 * round(0.01 * n)]
 
 
 def test_error_feedback_is_what_makes_sparse_gradients_train():

@@ -22,9 +22,9 @@ WATCH = 0.05  # seconds between two looks at who has fallen silent
 
 
 def reason(error):
-    """What a lost connection says, without the place in the source of gloo where it says it."""
+    """What a lost connection says first, without the place in the source of gloo where it says it."""
     text = re.sub(r"\[/.*?\]|\s+", " ", str(error)).strip()
-    return text[:100] or type(error).__name__
+    return text.split(". ")[0][:100] or type(error).__name__
 
 
 def header(*values):

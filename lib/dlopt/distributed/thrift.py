@@ -43,6 +43,11 @@ def thrifty(kind, steps=160, lr=0.2, batch_size=8, seed=0):
     return loss_at(_replicas(model, hook, steps, lr, batch_size, seed), seed), cost.ring_elements(sent, size)
 
 
+def thrifty_each(settings, **options):
+    """:func:`thrifty` for several ``(kind, lr)``, one after the other in the same processes: a list of its answers."""
+    return [thrifty(kind, lr=lr, **options) for kind, lr in settings]
+
+
 def _replicas(model, hook, steps, lr, batch_size, seed):
     rank, size = identity()
     _, x, y = problem(seed)
