@@ -134,6 +134,41 @@ def test_uncorrected_adam_is_adam_with_the_rate_times_c():
     assert c[2300] > 1.05 > c[2399]
     c99 = (1 - 0.9**t) / np.sqrt(1 - 0.99**t)
     assert c99.max() == pytest.approx(2.13, abs=0.005) and c99.argmax() == 12 and c99[0] == pytest.approx(1)
+    assert "the peak is 2.13 at $t=13$" in prose("adaptive")
+
+
+def test_the_misprinted_correction_is_a_schedule_with_the_factors_of_the_page():
+    factor = lambda t: (1 - 0.999**t) / (1 - 0.999**2)  # noqa: E731
+    assert [factor(2), factor(300), factor(1e9)] == pytest.approx([1, 130, 500], rel=0.01)
+    assert [factor(300) ** 0.5, factor(1e9) ** 0.5] == pytest.approx([11, 22], rel=0.04)
+    assert "is right at $t=2$, 130 at $t=300$ and 500 in the end" in prose("adaptive")
+
+
+def test_forgetting_takes_as_long_as_the_solution_says():
+    assert [round(2 * np.log(s) / 0.1) for s in (10, 100)] == [46, 92]
+    assert [round(2 * np.log(s) / 0.01) for s in (10, 100, 1000)] == [461, 921, 1382]
+    assert "46 steps for $s=10$ and 92 for $s=100$" in prose("adaptive")
+
+
+@pytest.mark.parametrize("name, same", [("sgd", True), ("momentum", True), ("adagrad", False), ("rmsprop", False),
+                                        ("adadelta", False), ("adam", False)])
+def test_a_rotated_layer_with_its_inverse_behind_it_changes_the_rules_that_the_solution_names(name, same):
+    draw = torch.Generator().manual_seed(0)
+    x, y, W = (torch.randn(*size, generator=draw, dtype=torch.float64) for size in ((30, 5), (30, 4), (4, 5)))
+    Q = torch.linalg.qr(torch.randn(4, 4, generator=draw, dtype=torch.float64))[0]
+
+    def train(weight, behind):
+        rule = rules.RULES[name]
+        state = [torch.full_like(weight, float(rule.initial.get(n, 0.0))) for n in rules.state_names(rule)]
+        for t in range(1, 31):
+            weight = weight.detach().requires_grad_()
+            (g,) = torch.autograd.grad(((torch.tanh(x @ weight.T @ behind.T) - y) ** 2).mean(), weight)
+            step, *state = rule(g, *state, t=t, lr=0.05)
+            weight = weight + step
+        return (behind @ weight).detach()
+
+    apart = (train(W, torch.eye(4, dtype=torch.float64)) - train(Q @ W, Q.T)).abs().max().item()
+    assert apart < 1e-10 if same else apart > 1e-4
 
 
 def test_an_average_that_starts_at_zero_is_too_small_by_one_minus_beta_to_the_t():

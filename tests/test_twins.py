@@ -30,3 +30,12 @@ def test_two_seeds_are_two_runs_and_one_seed_is_one():
 def test_nonsense_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         distance_to_torch(**arguments)
+
+
+def test_the_table_has_a_line_for_every_twin_with_its_largest_distance():
+    found = twins.compare_with_torch([0, 1], steps=20)
+    assert found.distances["adam"] == [distance_to_torch("adam", seed=s, steps=20) for s in (0, 1)]
+    lines = found.table().splitlines()
+    assert len(lines) == 2 + len(TWINS)
+    shown = twins.TwinDistances({"adam": [0.0, 2.34e-5], "sgd": [0.0]}).table()
+    assert "| adam | `torch.optim.Adam` | 2e-05 |" in shown and "| sgd | `torch.optim.SGD` | 0 |" in shown

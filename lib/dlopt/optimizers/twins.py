@@ -1,5 +1,7 @@
 """Our optimizers beside those of PyTorch: which is the twin of which, and how far apart the two get."""
 
+from dataclasses import dataclass
+
 import torch
 
 from dlopt.checks import one_of, whole
@@ -54,3 +56,37 @@ def distance_to_torch(name, *, steps=200, seed=0):
         one.step(), other.step()
         worst = max(worst, (a - b).abs().max().item())
     return worst
+
+
+@dataclass
+class TwinDistances:
+    """Distances of our optimizers from PyTorch's, see :func:`compare_with_torch`.
+
+    Attributes:
+        distances: name of ``TWINS`` -> largest distance of each run, [S].
+    """
+
+    distances: dict
+
+    def table(self):
+        """One line per optimizer, as Markdown text: PyTorch's class and the largest distance of all runs."""
+        rows = [f"| {name} | `torch.optim.{TWINS[name][2].__name__}` | {_short(max(found))} |"
+                for name, found in self.distances.items()]  # fmt: skip
+        return "\n".join(["| ours | PyTorch's | largest distance |", "| --- | --- | --- |", *rows])
+
+
+def _short(distance):
+    return "0" if distance == 0 else f"{distance:.0e}"
+
+
+def compare_with_torch(seeds, *, steps=200):
+    """:func:`distance_to_torch` for all of ``TWINS``.
+
+    Args:
+        seeds: of the runs, S whole numbers.
+        steps: of each run.
+
+    Returns:
+        :class:`TwinDistances`; ``print(compare_with_torch(range(5)).table())``.
+    """
+    return TwinDistances({name: [distance_to_torch(name, steps=steps, seed=seed) for seed in seeds] for name in TWINS})
