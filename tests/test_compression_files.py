@@ -204,6 +204,15 @@ def test_the_reader_does_not_go_past_the_end():
 
 # --- trade-offs
 
+def test_an_account_is_the_length_of_a_file_that_came_back_and_notices_one_that_did_not(monkeypatch):
+    model = compressed()
+    found = c.account(model)
+    assert found.bytes == len(c.to_bytes(model)) and found.exact
+    assert found.ratio == c.raw_bytes(model) / found.bytes and found.xz_ratio == c.raw_bytes(model) / c.xz_bytes(model)
+    monkeypatch.setattr(c.files, "load_compressed", lambda path, empty: empty)  # a reader that does nothing
+    assert not c.account(model).exact
+
+
 def test_pareto_keeps_what_nothing_beats():
     costs = [[1, 5], [2, 2], [5, 1], [2, 3], [2, 2], [6, 6]]
     assert c.pareto(costs).tolist() == [True, True, True, False, True, False]

@@ -9,14 +9,16 @@ import copy
 import lzma
 import math
 import struct
+import tempfile
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from dlopt.checks import whole
-from dlopt.compression.encodings import Reader, decode, encode
+from dlopt.compression.encodings import Reader, decode, encode, same_bits
 from dlopt.compression.pruning import bake
 
 MAGIC, VERSION, AXES = b"DLOC", 1, 8
@@ -94,6 +96,36 @@ def load_compressed(path, model, *, max_weights=2**24):
         raise ValueError(f"the file has {path.stat().st_size} bytes, {max_weights} weights need less than {limit}")
     model.load_state_dict(from_bytes(path.read_bytes(), model, max_weights=max_weights))
     return model
+
+
+class Account(NamedTuple):
+    """A model on the disk: bytes, whether it came back bit for bit, float32 over the file, float32 over xz."""
+
+    bytes: int
+    exact: bool
+    ratio: float
+    xz_ratio: float
+
+
+def account(model):
+    """Write a model to a file, read the file into an empty copy, compare, and hold the length against float32.
+
+    Args:
+        model: as for `to_bytes`; not changed.
+
+    Returns:
+        `Account`; its ratios are `raw_bytes` over the length of the file, and over `xz_bytes`.
+    """
+    plain = bake(copy.deepcopy(model)).cpu()
+    empty = copy.deepcopy(plain)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        for tensor in empty.state_dict().values():
+            tensor.zero_()
+        path = Path(folder, "model.dloc")
+        save_compressed(model, path)
+        size, found = path.stat().st_size, load_compressed(path, empty).state_dict()
+    exact = all(same_bits(tensor.numpy(), found[name].numpy()) for name, tensor in plain.state_dict().items())
+    return Account(size, exact, raw_bytes(model) / size, raw_bytes(model) / xz_bytes(model))
 
 
 def raw_bytes(model):
