@@ -113,6 +113,32 @@ def test_images_say_their_size_and_wait_until_they_are_near(folder):
     assert '<img loading="lazy" decoding="async" width="3" height="2" alt="A line."' in page
 
 
+def test_a_png_that_says_its_resolution_is_as_large_as_it_says(tmp_path):
+    from matplotlib.figure import Figure
+
+    for dpi in (96, 150):
+        Figure(figsize=(6, 3)).savefig(tmp_path / f"{dpi}.png", dpi=dpi, bbox_inches=None)
+    assert images.size(tmp_path / "96.png") == images.size(tmp_path / "150.png") == (576, 288)
+
+
+def test_a_picture_of_several_panels_gets_a_box_that_can_scroll(folder):
+    (folder / "_images" / "line.png").write_bytes(PIXEL[:16] + (900).to_bytes(4) + PIXEL[20:])
+    page, _ = finished(folder)
+    assert re.search(r'<span class="dlopt-wide"><img [^>]*width="900"[^>]*></span>', page)
+
+
+def test_scripts_of_figures_wait_until_book_js_runs_them(folder):
+    figure = "<style>.x{}</style><div class='dlopt-figure'></div><script>let a = '<b>';\nDlOpt.mount();</script>"
+    (folder / "chapters" / "page.html").write_text(PAGE.replace("<pre>", f"<script>let b;</script>{figure}<pre>"))
+    page, _ = finished(folder)
+    assert "<script type=\"text/later\">let a = '<b>';" in page and "<script>let b;</script>" in page
+
+
+def test_the_theme_measures_nothing_when_a_page_opens(site):
+    text = (site / "_static" / "scripts" / "pydata-sphinx-theme.js").read_text()
+    assert "scrollWidth" not in text, "the theme changed: see MEASURED in finish/site.py"
+
+
 def test_the_size_of_an_svg_is_in_css_pixels(tmp_path):
     (tmp_path / "a.svg").write_text('<svg width="72pt" height="36pt" viewBox="0 0 72 36"></svg>')
     (tmp_path / "b.svg").write_text('<svg viewBox="0 0 72 36"></svg>')

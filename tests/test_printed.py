@@ -14,7 +14,10 @@ FILLER = '<p style="height: 700px">A paragraph as long as most of a page.</p>'
 FIRST = f"""<p>See <a href="two.html#eq-b">equation B</a>, <a href="#far">far below</a>, <a href="two.html">chapter
 two</a>, <a href="gone.html">a page that is not printed</a> and
 <a href="https://example.org">elsewhere</a>.</p>{FILLER * 2}
-<h2 id="far">Far below</h2>"""
+<h2 id="far">Far below<a class="headerlink" href="#far">#</a></h2>
+<h2 style="width: 14em">How long is the answer to
+<mjx-container><mjx-math>v</mjx-math><mjx-assistive-mml><math><mi>x</mi>
+<mo>=</mo><mn>1</mn></math></mjx-assistive-mml></mjx-container>, in a line that is broken?</h2>"""
 SECOND = f'{FILLER * 2}<p id="eq-b">B</p><details><summary>More</summary><p>Folded away.</p></details>'
 
 
@@ -73,7 +76,8 @@ def test_contents_and_outline_name_the_headings_with_their_pages(pdf):
     flat = [(entry.title, pdf.get_destination_page_number(entry)) for entry in top]
     assert [title for title, _ in flat] == ["Contents", "One", "Two"]
     assert dict(flat)["Two"] == page_with(pdf, "Two\n")
-    assert pdf.outline[2][0].title == "Far below"
+    below = ["Far below", "How long is the answer to x =1, in a line that is broken?"]
+    assert [entry.title for entry in pdf.outline[2]] == below
     assert set(links(pdf, 1)) == {number for _, number in flat[1:]}
 
 

@@ -87,6 +87,9 @@ PLANTED = {
     "mathematics with an error": '<mjx-merror data-mjx-error="no such command">x</mjx-merror>',
     "image without alt text": '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">',
     "image that does not load": '<img src="data:image/png;base64,AAAA" alt="A picture that is broken">',
+    "image out of shape": '<img width="90" height="90" alt="A stripe." src="data:image/svg+xml,'
+                          '%3Csvg xmlns=%22http://www.w3.org/2000/svg%22 width=%2290%22 height=%2230%22/%3E">',
+    "interactive figure that did not start": '<div class="dlopt-figure" id="f"><p>Needs JavaScript.</p></div>',
     "figure without caption": "<figure><p>A figure.</p></figure>",
     "scrolls sideways": '<div style="width: 2000px">Wide.</div>',
     "scrolls sideways: 800 px wide on a screen of 390": '<div style="width: 792px">Wide on a phone.</div>',

@@ -18,8 +18,15 @@ from playwright.sync_api import sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 DESKTOP, TABLET, PHONE = ({"width": w, "height": h} for w, h in ((1280, 900), (768, 1024), (390, 844)))
-ARRIVED = """() => {
+WHOLE = "*, *::before, *::after { content-visibility: visible !important; transition: none !important; " \
+        "animation: none !important; }"  # nothing left out for being far from the screen, nothing on the move
+ARRIVED = """async () => {
+  for (const e of document.querySelectorAll('article .dlopt-figure')) {
+    e.scrollIntoView();
+    await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+  }
   window.scrollTo(0, document.body.scrollHeight);
+  await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
   const waiting = [...document.images].map(e => { e.loading = 'eager'; return e.decode().catch(() => 0); });
   return Promise.all(waiting).then(() => 0);
 }"""
@@ -48,6 +55,12 @@ LOOK = r"""() => {
   for (const e of article.querySelectorAll('img'))
     if (!(e.getAttribute('alt') || '').trim())
       found.push('image without alt text: ' + e.getAttribute('src').slice(-60));
+  for (const e of article.querySelectorAll('img')) {
+    const shape = e.clientWidth / e.clientHeight * e.naturalHeight / e.naturalWidth;
+    if (Math.abs(shape - 1) > .03) found.push('image out of shape: ' + e.getAttribute('src').slice(-60));
+  }
+  for (const e of article.querySelectorAll('.dlopt-figure:not([data-mounted])'))
+    found.push('interactive figure that did not start: ' + e.id);
   for (const e of article.querySelectorAll('img'))
     if (e.complete && !e.naturalWidth) found.push('image that does not load: ' + e.getAttribute('src').slice(-60));
   for (const e of article.querySelectorAll('figure'))
@@ -187,7 +200,8 @@ def _foreign(url, origin):
 
 
 def scroll(page):
-    """Go to the end of the page and wait for the images that load only now."""
+    """Lay out the whole page, go to its end and wait for the images and the interactive figures that load only now."""
+    page.add_style_tag(content=WHOLE)
     page.evaluate(ARRIVED)
 
 
@@ -203,7 +217,7 @@ def axe(page, rules=None):
     """
     page.evaluate(OPEN_ALL)
     page.evaluate(SIMPLER)
-    page.add_style_tag(content="*, *::before, *::after { transition: none !important; animation: none !important; }")
+    page.add_style_tag(content=WHOLE)
     page.wait_for_timeout(200)  # scripts that watch sizes have their turn
     only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": RULES}
     options = {"runOnly": only, "resultTypes": ["violations"],

@@ -16,14 +16,22 @@ from dlopt_book import browser
 NAMES = ("firefox-esr", "firefox")
 START, ANSWER = 60, 60  # seconds that Firefox may take to start, and to answer
 QUIET = 300  # milliseconds that a page's scripts get after it is loaded
-STATE = """(wait) => new Promise(done => setTimeout(() => done(JSON.stringify({
+STATE = """async (wait, whole) => {
+  document.head.append(Object.assign(document.createElement('style'), { textContent: whole }));
+  for (const figure of document.querySelectorAll('.dlopt-figure')) {
+    figure.scrollIntoView();
+    await new Promise(done => setTimeout(done, wait / 3));
+  }
+  await new Promise(done => setTimeout(done, wait));
+  return JSON.stringify({
   wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   fonts: [...document.fonts].filter(font => font.status === 'error').map(font => font.family),
   formulas: document.querySelectorAll('mjx-container').length,
   flat: [...document.querySelectorAll('mjx-container')].filter(e => e.closest('article') && e.checkVisibility()
     && !e.getBoundingClientRect().height).length,
   figures: [...document.querySelectorAll('.dlopt-figure')].filter(e => !('mounted' in e.dataset)).length,
-})), wait))"""
+});
+}"""
 
 
 def firefox():
@@ -66,9 +74,10 @@ class Session:
         self.events.clear()
         self.call("browsingContext.setViewport", context=self.tab, viewport=size)
         self.call("browsingContext.navigate", context=self.tab, url=address, wait="complete")
-        answer = self.call("script.callFunction", functionDeclaration=STATE, awaitPromise=True,
-                           arguments=[{"type": "number", "value": QUIET}], target={"context": self.tab})["result"]
-        return [*self._heard(address), *_seen(json.loads(answer["value"]))]
+        arguments = [{"type": "number", "value": QUIET}, {"type": "string", "value": browser.WHOLE}]
+        answer = self.call("script.callFunction", functionDeclaration=STATE, awaitPromise=True, arguments=arguments,
+                           target={"context": self.tab})
+        return [*self._heard(address), *_seen(json.loads(answer["result"]["value"]))]
 
     def _heard(self, address):
         origin = re.match(r"\w+://[^/]*", address)[0]

@@ -15,23 +15,33 @@ from pypdf.generic import ArrayObject, DictionaryObject, Fit, FloatObject, NameO
 
 from dlopt_book import browser
 
-SHEET = {"format": "A4", "print_background": True, "tagged": True, "outline": True,
+SHEET = {"format": "A4", "print_background": True, "tagged": False,
          "margin": {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}}
 WIDTH = {"width": 800, "height": 1100}
-READY = """(anchors) => {
+READY = """async (anchors) => {
+  dispatchEvent(new Event('beforeprint')); // interactive figures far from the screen start
   document.querySelectorAll('img').forEach(e => { e.loading = 'eager'; });
   document.querySelectorAll('details').forEach(e => { e.open = true; });
   document.querySelectorAll('.toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'));
+  const headings = [...document.querySelectorAll('article :is(h1, h2, h3, h4)')].filter(e => e.getClientRects().length);
+  headings.forEach((e, i) => { e.id ||= 'heading-' + i; });
   const box = document.createElement('div');
   box.style.cssText = 'height: 0; overflow: hidden';
-  for (const id of anchors) { // Chromium makes a target of what a link of the same page leads to
+  for (const id of [...anchors, ...headings.map(e => e.id)]) { // Chromium makes a target of what a link leads to
     const link = document.createElement('a');
     link.href = '#' + id;
     box.append(link);
   }
   document.body.append(box);
   const images = [...document.images].map(e => e.decode().catch(() => 0));
-  return Promise.all([...images, document.fonts.ready]).then(() => 0);
+  await Promise.all([...images, document.fonts.ready]);
+  return headings.map(e => {
+    const copy = e.cloneNode(true);
+    for (const part of copy.querySelectorAll('.headerlink')) part.remove();
+    for (const part of copy.querySelectorAll('mjx-container'))
+      part.replaceWith(part.querySelector('mjx-assistive-mml').textContent);
+    return [copy.textContent.replace(/\\s+/g, ' ').trim(), e.tagName[1] - 1, e.id];
+  });
 }"""
 
 
@@ -104,19 +114,12 @@ def anchors(site, names):
 def _printed(running, base, name, wanted):
     with browser.opened(running, f"{base}/{name}", size=WIDTH) as (page, _):
         page.add_style_tag(content=_template("print.css"))
-        page.evaluate(READY, wanted)
+        headings = page.evaluate(READY, wanted)
         pdf = PdfReader(io.BytesIO(page.pdf(**SHEET)))
     targets = {unquote(anchor.lstrip("/")): (pdf.get_destination_page_number(place), place.left, place.top)
                for anchor, place in pdf.named_destinations.items()}
-    return Sheet(name, pdf, list(_headings(pdf, pdf.outline)), targets)
-
-
-def _headings(pdf, outline, depth=0):
-    for entry in outline:
-        if isinstance(entry, list):
-            yield from _headings(pdf, entry, depth + 1)
-        else:
-            yield entry.title.rstrip("#"), depth, pdf.get_destination_page_number(entry), entry.top
+    places = [(title, depth, *targets.get(id, (0, None, None))) for title, depth, id in headings]
+    return Sheet(name, pdf, [(title, depth, page, top) for title, depth, page, _, top in places], targets)
 
 
 def _pdf(running, content, options):
@@ -161,6 +164,7 @@ def _joined(sheets, numbers, base):
         writer.append(sheet.pdf, import_outline=False)
     for page, number in zip(writer.pages, numbers.pages):
         page.merge_page(number)
+        page.compress_content_streams()
     by_name = {sheet.name: sheet for sheet in sheets}
     for sheet, page, annotation in links:
         place = _place(sheet, annotation, by_name, base)

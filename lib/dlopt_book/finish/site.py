@@ -12,6 +12,8 @@ LINK = re.compile(r'[ \t]*<link\b[^>]*\bhref="(?:\.\./)*(_static/[^"?]+\.css)[^"
 BUNDLE = re.compile(r'<link rel="stylesheet" href="[^"]*" data-from="([^"]*)">')
 SCRIPT = re.compile(r'<script\b([^>]*)\bsrc="([^":]+)"([^>]*)></script>')
 INLINE = re.compile(r"<script\b(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
+MEASURED = "e.tabIndex=e.scrollWidth>e.clientWidth||e.scrollHeight>e.clientHeight?0:-1"
+FIGURE = re.compile(r"<script>((?:(?!</script>).)*DlOpt\.mount\(\);\s*</script>)", re.DOTALL)
 ICON = re.compile(r"\bfa-[a-z][\w-]*")
 SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")  # wanted by the search page only
 UNUSED = ("_static/scripts/fontawesome*", "_static/**/*.map", "_static/vendor", "_static/*webpack-macros.html",
@@ -40,6 +42,7 @@ def finish(site, memory, tex=None):
         name = path.relative_to(site).as_posix()
         text = _linked(_scripts(text, name, site), "../" * name.count("/"), sheets)
         done[path] = images.sized(text, path.parent)
+    _unburden(site / "_static" / "scripts" / "pydata-sphinx-theme.js")
     _write_styles(site, done, sheets, Path(memory) / "formulas.json", tex)
     for path, text in done.items():
         if text != texts[path]:
@@ -48,6 +51,12 @@ def finish(site, memory, tex=None):
         for path in site.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return problems
+
+
+def _unburden(script):
+    """When a page opens the theme's script lays out all of it to find what scrolls; `book.js` does so bit by bit."""
+    if script.exists():
+        script.write_text(script.read_text(encoding="utf-8").replace(MEASURED, "0"), encoding="utf-8")
 
 
 def pages(site):
@@ -113,4 +122,5 @@ def _scripts(page, name, site):
         return f'<script{wait}{before}src="{source}"{after}></script>'
 
     page = re.sub(r'[ \t]*<link rel="preload" as="script"[^>]*>\n?', "", page)
+    page = FIGURE.sub(r'<script type="text/later">\1', page)  # book.js runs it when the figure comes near the screen
     return THEME.sub(EARLY, SCRIPT.sub(changed, page), count=1)
