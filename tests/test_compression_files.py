@@ -9,7 +9,7 @@ import pytest
 import torch
 from dlopt import compression as c
 from dlopt import models
-from dlopt.compression.encodings import FLOAT16, FLOAT32, INT8_ROWS, SHARED, SPARSE, Reader, encode
+from dlopt.compression.encodings import FLOAT16, FLOAT32, INT8_ROWS, SHARED, SPARSE, SPARSE_FLOAT32, Reader, encode
 from dlopt.losses import cross_entropy
 from torch import nn
 
@@ -56,6 +56,7 @@ def test_what_is_saved_comes_back_bit_for_bit(name, tmp_path):
     (np.random.default_rng(0).normal(size=(20, 30)), FLOAT32), (np.arange(700).reshape(2, -1) / 4, FLOAT16),
     (np.random.default_rng(0).integers(0, 4, (30, 40)) * 0.1, SHARED),
     (np.where(np.random.default_rng(0).random((60, 50)) < 0.05, 0.1, 0.0), SPARSE),
+    (np.where(np.arange(50) % 5 == 0, np.random.default_rng(0).normal(size=(60, 50)), 0.0), SPARSE_FLOAT32),
 ])
 def test_the_shortest_encoding_is_chosen(w, kind):
     assert encode(w.astype(np.float32))[0] == kind
@@ -126,6 +127,8 @@ BOMBS = {
     "gaps past the end": (hostile(SPARSE, (4,), struct.pack("<IIB", 1, 1, 3) + bytes([0] * 6 + [1, 1])
                                   + struct.pack("<I", 1) + b"\0"), "do not lead"),
     "more weights than places": (hostile(SPARSE, (4,), struct.pack("<IIB", 9, 9, 3)), "impossible"),
+    "fewer numbers than places": (hostile(SPARSE_FLOAT32, (4,), struct.pack("<IIB", 1, 1, 3) + bytes([1, 1] + [0] * 6)
+                                          + struct.pack("<I", 1) + b"\0" * 3), "too early"),
     "an unknown kind": (hostile(77, (1,), b"\0" * 4), "kind of encoding"),
     "nan": (hostile(0, (1,), struct.pack("<f", float("nan"))), "nan or infinite"),
     "infinite codebook": (hostile(SHARED, (1,), struct.pack("<Hff", 2, float("inf"), 0) + CODE), "nan or infinite"),
@@ -160,7 +163,7 @@ def mutated(data, rng):
         elif way == 3:
             body[place:place] = rng.bytes(int(rng.integers(1, 9)))
         else:
-            body[place] = int(rng.choice([0, 1, 2, 3, 4, 127, 255]))
+            body[place] = int(rng.choice([0, 1, 2, 3, 4, 5, 127, 255]))
         body = body if len(body) > 8 else bytearray(data[:-4])
     return seal(bytes(body)) if rng.random() < 0.8 else bytes(body) + data[-4:]
 
@@ -168,13 +171,14 @@ def mutated(data, rng):
 def test_ten_thousand_fuzzed_files_are_refused_or_decoded_within_bounded_memory():
     rng, model = np.random.default_rng(0), c.bake(small())
     shapes = {name: t.shape for name, t in model.state_dict().items()}
-    files = [c.to_bytes(m) for m in (small(), compressed(), c.round_weights(small(), 8), c.kmeans_share(small(), 3))]
+    files = [c.to_bytes(m) for m in (small(), compressed(), c.round_weights(small(), 8), c.kmeans_share(small(), 3),
+                                     c.magnitude_prune(small(), 0.9))]
     decoded = refused = 0
     tracemalloc.start()
     try:
         for k in range(10_000):
             try:
-                found = c.from_bytes(mutated(files[k % 4], rng), model if k % 2 else None, max_weights=1000)
+                found = c.from_bytes(mutated(files[k % 5], rng), model if k % 2 else None, max_weights=1000)
             except ValueError:
                 refused += 1
                 continue

@@ -1,4 +1,4 @@
-"""How one tensor becomes bytes and comes back bit for bit: four encodings, each tried, the shortest kept.
+"""How one tensor becomes bytes and comes back bit for bit: six encodings, each tried, the shortest kept.
 
 =====  ==========================  ====================================================================================
 kind   name                        payload (little-endian)
@@ -8,12 +8,13 @@ kind   name                        payload (little-endian)
 2      int8 rows                   a float32 step per row, then int8 multiples of it, one byte each
 3      shared                      codebook; Huffman code of the index of every weight
 4      sparse, shared              the same for the nonzero weights; Huffman code of the gaps between them
+5      sparse, float32             Huffman code of the gaps between nonzero weights; the numbers
 =====  ==========================  ====================================================================================
 
 A codebook is u16 K, then K float32 values. A Huffman code of n symbols out of K is K bytes of code lengths, u32 length
-of the data, the data; n is known from the shape, or precedes it. Kind 4: u32 number of nonzero weights, u32 number of
-gap symbols, u8 b, the code of the gaps (2^b symbols: the last one means "go 2^b - 1 positions on, there is no weight",
-the others g mean "skip g zeros, then comes a weight"), codebook, the code of the indices.
+of the data, the data; n is known from the shape, or precedes it. Kinds 4 and 5: u32 number of nonzero weights, u32
+number of gap symbols, u8 b, the code of the gaps (2^b symbols: the last one means "go 2^b - 1 positions on, there is no
+weight", the others g mean "skip g zeros, then comes a weight"); then codebook and code of the indices, or the numbers.
 """
 
 import struct
@@ -22,7 +23,7 @@ import numpy as np
 
 from dlopt.compression.huffman import code_lengths, huffman_decode, huffman_encode
 
-FLOAT32, FLOAT16, INT8_ROWS, SHARED, SPARSE = range(5)
+FLOAT32, FLOAT16, INT8_ROWS, SHARED, SPARSE, SPARSE_FLOAT32 = range(6)
 CODEBOOK = 4096  # values at most
 GAP_BITS = range(3, 9)
 
@@ -82,10 +83,10 @@ def decode(kind, shape, payload):
     elif kind == SHARED:
         codebook = _read_codebook(r)
         flat = codebook[_read_code(r, n, len(codebook))]
-    elif kind == SPARSE:
-        flat = _read_sparse(r, n)
+    elif kind in (SPARSE, SPARSE_FLOAT32):
+        flat = _read_sparse(r, n, kind)
     else:
-        raise ValueError(f"kind of encoding must be 0 ... 4, got {kind}")
+        raise ValueError(f"kind of encoding must be 0 ... 5, got {kind}")
     r.end()
     if not np.isfinite(flat).all():
         raise ValueError("the file holds weights that are nan or infinite")
@@ -128,10 +129,12 @@ def _shared(w):
     if len(values) <= CODEBOOK:
         yield SHARED, _codebook(values) + _code(index, len(values))
     alive = np.flatnonzero(bits)
-    values, index = np.unique(bits[alive], return_inverse=True)
-    if len(alive) and len(values) <= CODEBOOK:
-        gaps = min((_gaps(alive, b) for b in GAP_BITS), key=len)
-        yield SPARSE, struct.pack("<I", len(alive)) + gaps + _codebook(values) + _code(index, len(values))
+    if 0 < len(alive) < w.size:
+        places = struct.pack("<I", len(alive)) + min((_gaps(alive, b) for b in GAP_BITS), key=len)
+        values, index = np.unique(bits[alive], return_inverse=True)
+        yield SPARSE_FLOAT32, places + bits[alive].astype("<i4").tobytes()
+        if len(values) <= CODEBOOK:
+            yield SPARSE, places + _codebook(values) + _code(index, len(values))
 
 
 def _codebook(values):
@@ -166,7 +169,7 @@ def _gaps(alive, b):
     return struct.pack("<IB", len(symbols), b) + _code(symbols, 2**b)
 
 
-def _read_sparse(r, n):
+def _read_sparse(r, n, kind):
     alive, count, b = r.number("I"), r.number("I"), r.number("B")
     if b not in GAP_BITS:
         raise ValueError(f"gaps must have {GAP_BITS.start} ... {GAP_BITS.stop - 1} bits, got {b}")
@@ -177,7 +180,10 @@ def _read_sparse(r, n):
     places = np.cumsum(np.where(here, symbols + 1, escape))[here] - 1
     if len(places) != alive or not here[-1] or places[-1] >= n:
         raise ValueError("the gaps do not lead to as many weights as the tensor has")
-    codebook = _read_codebook(r)
     flat = np.zeros(n, np.float32)
-    flat[places] = codebook[_read_code(r, alive, len(codebook))]
+    if kind == SPARSE_FLOAT32:
+        flat[places] = r.array(alive, np.float32)
+    else:
+        codebook = _read_codebook(r)
+        flat[places] = codebook[_read_code(r, alive, len(codebook))]
     return flat
