@@ -96,3 +96,12 @@ def test_the_worked_huffman_example():
     assert lengths.tolist() == [1, 2, 3, 3] and int(np.dot(counts, lengths)) == 17
     assert c.entropy(counts) == pytest.approx(1.685, abs=5e-4)
     assert [format(w, f"0{n}b") for w, n in zip(c.canonical_codes(lengths), lengths)] == ["0", "10", "110", "111"]
+
+
+@pytest.mark.skipif("low_rank" not in PAGES, reason="not written yet")
+def test_the_numbers_of_weights_in_the_solution_on_flattened_kernels():
+    kernel = torch.nn.Conv2d(16, 32, 3, bias=False)
+    count = lambda layers: sum(p.numel() for p in layers.parameters())  # noqa: E731
+    assert [count(c.tucker_factorize(kernel, share).layers) for share in (0.5, 0.25)] == [1792, 608]
+    assert [rank * (32 + 16 * 9) for rank in (10, 3)] == [1760, 528]
+    assert all(text in prose("low_rank") for text in ("1,792", "1,760", "608", "528"))

@@ -49,6 +49,29 @@ def test_a_layer_of_full_rank_computes_the_same_and_a_thin_one_has_so_many_weigh
         c.svd_factorize(layer, 10)
 
 
+def test_with_inputs_the_error_on_them_is_the_tail_of_the_outputs_and_descent_finds_nothing_better():
+    W, g = matrix(), torch.Generator().manual_seed(2)
+    X = torch.arange(1, 10)[:, None] * torch.randn(9, 40, dtype=torch.float64, generator=g)
+    A, B = c.truncated_svd(W, 3, X)
+    best, tail = ((W - A @ B) @ X).norm(), torch.linalg.svdvals(W @ X)[3:].norm()
+    torch.testing.assert_close(best, tail)
+    for _ in range(5):
+        A = torch.randn(12, 3, dtype=torch.float64, generator=g)
+        for _ in range(300):  # alternating least squares for the outputs
+            B = torch.linalg.lstsq(X.T, torch.linalg.lstsq(A, W @ X).solution.T).solution.T
+            A = torch.linalg.lstsq((B @ X).T, (W @ X).T).solution.T
+        assert ((W - A @ B) @ X).norm() >= best - 1e-9
+
+
+def test_a_model_factorized_where_its_inputs_lie_keeps_a_layer_that_they_span():
+    model = models.lenet_300_100(seed=0)
+    x = torch.randn(10, 784, generator=torch.Generator().manual_seed(0))  # ten examples span ten directions
+    kept, plain = c.factorize_layers(model, 10, inputs=x), c.factorize_layers(model, 10)
+    torch.testing.assert_close(kept(x), model(x), rtol=1e-3, atol=1e-4)
+    assert (plain(x) - model(x)).abs().max() > 0.01
+    assert all(p.requires_grad for p in kept.parameters())
+
+
 def test_factorizing_a_model_spares_its_last_layer_and_layers_that_would_grow():
     model = models.lenet_300_100()
     thin = c.factorize_layers(model, 20)
