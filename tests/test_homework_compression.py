@@ -87,6 +87,15 @@ def test_visible_tests_pass_with_the_reference():
             exec(compile(cell.source, repair.grade_id(cell), "exec"), space)
 
 
+def test_the_visible_test_takes_float32_as_the_grader_does():
+    space = {}
+    floats = edit("test_budget", ("return out", "return [w.float() for w in out]"),
+                  ("= rebuild(made)", "= (w.double() for w in rebuild(made))"))
+    for part in (SOURCES["setup"], floats, SOURCES["test_budget"]):
+        exec(part, space)
+    assert space["rebuild"](space["data"])[0].dtype == space["torch"].float32
+
+
 def test_release_earns_nothing():
     released = student_version(nbformat.read(FOLDER / "compression.ipynb", as_version=4))
     labels, cells = repair.student_code(released, HOMEWORK.skip)

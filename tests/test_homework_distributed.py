@@ -130,3 +130,22 @@ def test_the_references_are_the_library_s():
 
     checks = HOMEWORK.task("test_backups").requirements[0].expected.__globals__
     assert checks["rounds"](0.3, 0.7, 40, 33) == pytest.approx(Law("exponential", 0.3, 0.7).expected_round(40, 33))
+
+
+UNFINISHED = {
+    "forgets to return": ([("    return torch.cat(parts)", "    torch.cat(parts)")], "ended without a result: return the sum"),
+    "never yields": ([("yield ", "")], "must be a generator"),
+    "yields nothing": ([("received = yield parts[(rank - step) % k]", "received = yield")], "yield the tensor that it sends"),
+    "never ends": ([("    return torch.cat(parts)", "    while True:\n        yield parts[0]")], "a rank still goes on"),
+    "one rank ends early": ([("    parts = list", "    if rank == 0:\n        return x\n    parts = list")], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNFINISHED)
+def test_the_visible_test_of_the_ring_ends_and_says_what_is_missing(name):
+    changes, says = UNFINISHED[name]
+    space = {}
+    exec(SOURCES["setup"], space)
+    exec(edit("test_ring", *changes), space)
+    with pytest.raises((AssertionError, TypeError), match=says):
+        exec(SOURCES["test_ring"], space)
