@@ -1,4 +1,4 @@
-"""The page on schedules: its equations and worked numbers, held against the library; the items it owes."""
+"""The pages on SGD, batches and schedules: equations and worked numbers against the library; the items they owe."""
 
 import ast
 import re
@@ -11,13 +11,39 @@ from dlopt.chains import expected_square
 from dlopt.noise import noise_ball, update_noise
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"
-PAGE = nbformat.read(CHAPTERS / "schedules.ipynb", as_version=4)
-OWED = {"S41", "S42", "S43", "S44", "E31", "E32", "E33", "E41"}
-TOGETHER = {"S17", "S21", "S22", "S23", "S39", "S40", "S45", "S69", "E17", "E18", "E22", "E42"} | OWED
+PAGES = {stem: nbformat.read(CHAPTERS / f"{stem}.ipynb", as_version=4)
+         for stem in ("sgd", "batch_size", "schedules", "schedule_race")}  # fmt: skip
+PAGE = PAGES["schedules"]
+OWED = {
+    "sgd": {"S23", "S39", "S40", "E17", "E18"},
+    "batch_size": {"S17", "S21", "S22", "S23", "S45", "S69", "E22", "E42"},
+    "schedules": {"S41", "S43", "S44", "E31", "E32", "E33", "E41"},
+    "schedule_race": {"S42"},
+}
+MADE = {  # stems that a loop completes, and their ends
+    "schedules": {"sched-": ("close", "floor", "wrong", "hybrid"), "sched-updates-": ("decay", "hybrid", "grow"),
+                  "sched-seconds-": ("median", "low", "high"), "sched-edge-": ("rises", "lower", "sharp", "stall"),
+                  "sched-late-": ("full", "half", "tenth", "chance"),
+                  "sched-linear-": ("large", "near", "small", "root", "warm", "plain")},
+    "batch_size": {"batch-{machine}-": ("small-0", "small-1", "big-0", "big-1"), "batch-own-": "01",
+                   "batch-critical-": "01", "batch-average-": "01", "batch-ball-": "01", "batch-tuned-": ("8", "256"),
+                   "batch-left-": ("zero", "tenth", "third", "one", "three"),
+                   "batch-deeper-": ("tenth", "third", "one", "three")},
+    "schedule_race": {"shapes-sum-": ("step", "cosine", "WSD", "cyclical"), "shapes-equal-": ("low", "high"),
+                      "shapes-rate-": ("low", "high"), "shapes-relative-": ("WSD", "plateau", "cosine"),
+                      "shapes-gap-": ("short", "long", "shift")},
+}  # fmt: skip
+
+PROBLEMS = ("perceptron", "CNN", "transformer")
+TWICE_LOOPED = {
+    "schedule_race": [f"shapes-lr-{p}-{name}" for p in PROBLEMS for name in ("constant", "cosine", "WSD")]
+                     + [f"shapes-{p}-{name}" for p in PROBLEMS for name in ("cosine", "WSD", "plateau")],
+    "sgd": ["sgd-final-1", "sgd-final-exp"],
+}  # fmt: skip
 
 
-def prose():
-    return "\n".join(cell.source for cell in PAGE.cells if cell.cell_type == "markdown")
+def prose(page=PAGE):
+    return "\n".join(cell.source for cell in page.cells if cell.cell_type == "markdown")
 
 
 def code(page=PAGE):
@@ -32,27 +58,28 @@ def claims(page=PAGE):
     return [(call.args[0].value, part(call)) for call in calls]
 
 
-def test_every_item_that_the_page_owes_is_claimed_and_no_part_twice():
-    assert {item for item, _ in claims()} == OWED
-    assert len(claims()) == len(set(claims()))
+@pytest.mark.parametrize("stem", PAGES)
+def test_every_item_that_a_page_owes_is_claimed_and_no_part_twice(stem):
+    made = claims(PAGES[stem])
+    assert {item for item, _ in made} == OWED[stem]
+    assert len(made) == len(set(made))
 
 
-def test_the_three_pages_on_stochastic_descent_claim_all_their_items():
-    pages = [nbformat.read(CHAPTERS / f"{stem}.ipynb", as_version=4) for stem in ("sgd", "batch_size", "schedules")]
-    assert {item for page in pages for item, _ in claims(page)} >= TOGETHER
+def test_no_part_of_an_item_is_claimed_on_two_pages():
+    together = [made for page in PAGES.values() for made in claims(page)]
+    assert len(together) == len(set(together))
 
 
-def test_every_number_in_prose_is_glued_and_every_glued_number_is_used():
-    used = set(re.findall(r"\{glue:text\}`([\w.-]+)`", prose()))
-    said = set(re.findall(r'glue(?:_interval)?\("([\w.-]+)"', code()))
-    made = {"sched-": ("close", "floor", "wrong", "hybrid"), "sched-updates-": ("decay", "hybrid", "grow"),
-            "sched-seconds-": ("median", "low", "high"), "sched-edge-": ("rises", "lower", "sharp", "stall"),
-            "sched-late-": ("full", "half", "tenth", "chance"),
-            "sched-linear-": ("large", "near", "small", "root", "warm", "plain")}  # fmt: skip
-    for stem, ends in made.items():
-        assert f'f"{stem}{{name}}"' in code()
-        said |= {stem + end for end in ends}
-    assert used == said
+@pytest.mark.parametrize("stem", PAGES)
+def test_every_number_in_prose_is_glued_and_every_glued_number_is_used(stem):
+    text, program = prose(PAGES[stem]), code(PAGES[stem])
+    used = set(re.findall(r"\{glue:text\}`([\w.-]+)`", text))
+    said = set(re.findall(r'glue(?:_interval)?\("([\w.-]+)"(?! ?\+)', program))
+    looped = set(TWICE_LOOPED.get(stem, ()))
+    for start, ends in MADE.get(stem, {}).items():
+        assert start.rstrip("-") in program
+        looped |= {start.replace("{machine}-", "") + end for end in ends}
+    assert used == said | looped
 
 
 def test_the_noise_scales_worked_by_hand():
@@ -101,6 +128,27 @@ def test_growing_the_batch_trades_examples_one_to_one_until_the_contraction_is_t
     assert exponent(1.2) == pytest.approx(-1, abs=0.01)
     for growth in (2.0, 3.0):
         assert exponent(growth) == pytest.approx(np.log(contraction) / np.log(growth), abs=0.02)
+
+
+def test_the_hyperbola_worked_by_hand():
+    steps = lambda batch: 50 * (1 + 60 / batch)  # noqa: E731
+    assert steps(1) == pytest.approx(3050) and steps(60) == pytest.approx(100)
+    assert steps(60) - steps(240) == pytest.approx(37.5) and 240 * steps(240) - 60 * steps(60) == pytest.approx(9000)
+
+
+def test_the_critical_batch_of_a_constant_step_is_where_the_noise_ball_meets_the_target():
+    most, trace, target = 0.02, 3.0, 1e-3
+    batch = most * trace / (4 * target)
+    halves = [0.5 * curvature * noise_ball(most, curvature=curvature, noise=(trace / 3 / batch) ** 0.5)
+              for curvature in (0.1, 0.4, 0.7)]  # fmt: skip
+    assert sum(halves) == pytest.approx(target, rel=0.01)
+
+
+def test_the_best_steps_worked_by_hand():
+    best = 1 / (np.arange(1, 37) + 4.0)
+    squares = expected_square(best, steps=36, curvature=1.0, noise=2.0, start=1.0)
+    assert best[:3] == pytest.approx([1 / 5, 1 / 6, 1 / 7])
+    assert squares[3] == pytest.approx(1 / 2) and squares[35] == pytest.approx(1 / 10)
 
 
 def test_steps_and_examples_to_a_target_lie_on_the_hyperbola_of_the_exercise():
