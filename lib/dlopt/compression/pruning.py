@@ -164,7 +164,7 @@ def bake(model):
     """Replace every parametrization (masks, shared and quantized weights) by the weight it stands for, in place.
 
     Returns:
-        The model, with plain parameters: what can be saved, exported and timed.
+        The model with plain parameters, which can be saved, exported and timed.
     """
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
