@@ -15,7 +15,7 @@ def fans(weight):
     """Numbers of inputs and outputs of one unit: (fan_in, fan_out).
 
     Args:
-        weight: [out, in] or, for a convolution, [out, in, *kernel]; the kernel's positions multiply both fans.
+        weight: [out, in] or, for a convolution, [out, in, kernel ...]; the kernel's positions multiply both fans.
     """
     if weight.ndim < 2:
         raise ValueError(f"weight must have at least 2 axes (out, in), got shape {tuple(weight.shape)}")

@@ -18,7 +18,7 @@ class BatchNorm(nn.Module):
     with batch normalization train under ``torch.func.grad`` and ``vmap`` (read the new buffers from that dict).
 
     Args:
-        channels: size of axis 1 of the input, [n, channels] or [n, channels, *space].
+        channels: size of axis 1 of the input, [n, channels] or [n, channels, space ...].
         eps: added to the variance.
         momentum: weight of the newest batch in the running averages, in [0, 1].
         affine: learn gamma (starts at 1) and beta (starts at 0).

@@ -77,7 +77,7 @@ class ZipfGrammar:
         """``n`` words of running text.
 
         Returns:
-            words: int64 [n]; log_p: float64 [n], the true log-probability of each word given all before it (nats).
+            The words, int64 [n], and the true log-probability of each given all before it, float64 [n], in nats.
         """
         uniform, out = iter(torch.rand(8 * n + 200, generator=generator, dtype=torch.float64).tolist()), []
         while len(out) < n:

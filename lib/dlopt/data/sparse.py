@@ -30,9 +30,9 @@ def zipf_features(n=4000, tail=1.0, seed=0, *, features=200, active=8.0, strengt
 
     Args:
         n: training examples; validation has a quarter of that, test as many.
-        tail: Zipf exponent of the features' frequencies (:func:`presence`).
+        tail: Zipf exponent of the features' frequencies (``presence`` of this module).
         seed: whole number >= 0; fixes the true weights and, by streams of their own, the three parts.
-        features, active: as for :func:`presence`.
+        features, active: as for ``presence`` of this module.
         strength: standard deviation of the true weights w.
         dtype: of the inputs.
 

@@ -80,7 +80,7 @@ def windows(tokens, length):
         length: tokens per example.
 
     Returns:
-        x, y: int64 [(m - 1) // length, length]; ``y[i, t]`` is the token after ``x[i, t]``.
+        Two int64 tensors x and y, [(m - 1) // length, length]; ``y[i, t]`` is the token after ``x[i, t]``.
     """
     n = (len(tokens) - 1) // length
     if n < 1:

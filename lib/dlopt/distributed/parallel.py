@@ -19,7 +19,7 @@ def data_parallel(model, hook=None, *, rank=1):
         rank: of PowerSGD.
 
     Returns:
-        The wrapped module: call it and ``backward`` as usual, then step any optimizer.
+        The module in its wrapper. Call it and ``backward`` as usual, then step any optimizer.
 
     Source: Li et al. (2020), arXiv:2006.15704; Vogels et al. (2019), arXiv:1905.13727.
     """

@@ -101,7 +101,7 @@ class Ensemble:
 
     @property
     def parameters(self):
-        """name -> parameters of all members, [K, *shape]; views of one matrix [K, P]."""
+        """name -> parameters of all members, [K, shape ...]; views of one matrix [K, P]."""
         return self.network.parameters
 
     def model(self, k):

@@ -93,8 +93,9 @@ def sweep(make_model, data, rule, *, grid, seeds=None, loss, steps=None, epochs=
         grid: name -> list of values: hyper-parameters of the rule, ``weight_decay``, ``l2``.
         seeds: whole numbers, the same for every grid point; None: five, shifted by ``DLOPT_SEED``.
         hyper: hyper-parameters that all points share.
-        loss, steps, epochs, batch_size, schedule, evaluate_every, evaluate_on, metrics, clip_norm, device, chunk,
-            compile, progress, replacement: as for :class:`Ensemble` and its ``train``.
+        loss, clip_norm, device, compile: as for :class:`Ensemble`.
+        steps, epochs, batch_size, schedule, evaluate_every, evaluate_on: as for :meth:`Ensemble.train`.
+        metrics, progress, replacement, chunk: as for :meth:`Ensemble.train`.
 
     Returns:
         :class:`Sweep`.

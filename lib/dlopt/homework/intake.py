@@ -39,7 +39,7 @@ class File:
 
     @property
     def given(self):
-        """The path as far as the LMS or the instructor named it: not that inside a student's zip."""
+        """The path as far as the LMS or the instructor named it, without that inside a student's zip."""
         return self.packed or self.path
 
 

@@ -47,7 +47,7 @@ def residual_mlp(d_in, width, depth, d_out, *, kind="pre", normalization=None, a
 
     Args:
         d_in, width, depth, d_out: sizes; inputs with more axes are flattened.
-        kind: ``"plain"``, ``"pre"`` or ``"post"`` (see :class:`ResidualBlock`).
+        kind: ``"plain"``, ``"pre"`` or ``"post"`` (see ``ResidualBlock``).
         normalization: None, ``"batch"``, ``"layer"`` or ``"group"``, once per block.
         activation: one of ``dlopt.models.ACTIVATIONS``.
         branch_scale: factor on each branch; None: ``depth ** -0.5``, which keeps the variance of the sum bounded at any

@@ -29,7 +29,7 @@ class RangeTest:
 
     @property
     def edge(self):
-        """The rate at which the smoothed loss is lowest: beyond it the loss rises. A usual choice is a third of it."""
+        """The rate at which the smoothed loss is lowest, beyond which it rises. A usual choice is a third of it."""
         return float(self.lr[np.argmin(self.smooth)])
 
     @property
