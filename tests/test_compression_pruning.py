@@ -107,6 +107,17 @@ def test_geometric_stages_keep_the_same_share_each_time():
     assert [b / a for a, b in zip([1, *left], left)] == pytest.approx([0.1**0.25] * 4)
 
 
+def test_shuffled_masks_keep_as_many_weights_in_every_layer_but_others():
+    model = c.magnitude_prune(small(), 0.7)
+    before = c.masks(model)
+    after = c.masks(c.shuffle_masks(model, seed=3))
+    assert {n: int(m.sum()) for n, m in before.items()} == {n: int(m.sum()) for n, m in after.items()}
+    assert all(not torch.equal(before[n], after[n]) for n in before)
+    assert c.sparsity(model) == pytest.approx(0.7, abs=0.01)
+    again = c.masks(c.shuffle_masks(c.magnitude_prune(small(), 0.7), seed=3))
+    assert all(torch.equal(after[n], again[n]) for n in after)
+
+
 def test_rewinding_restores_the_survivors_and_only_them():
     start = small()
     model = c.magnitude_prune(copy.deepcopy(start), 0.6)

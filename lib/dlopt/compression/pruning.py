@@ -160,6 +160,28 @@ def rewind(model, start):
     return model
 
 
+def shuffle_masks(model, seed=0):
+    """Keep in every layer as many weights as its mask keeps, but others, chosen by lot, in place.
+
+    The control for a mask's *places*: pruning by one threshold also decides how many weights each layer keeps, and
+    that alone is worth something. A random mask over the whole network (``criterion="random"``) loses both.
+
+    Args:
+        model: module with masks, e.g. from `magnitude_prune`; to reset the weights under the new masks see `rewind`.
+        seed: of the lot.
+
+    Returns:
+        The model.
+
+    Source: Su et al. (2020), arXiv:2009.11094 (layerwise rearranging).
+    """
+    g = generator(whole("seed", seed, low=0))
+    for name, mask in masks(model).items():
+        places = torch.randperm(mask.numel(), generator=g).to(mask.device)
+        set_mask(prunable(model)[name], mask.flatten()[places].view_as(mask))
+    return model
+
+
 def bake(model):
     """Replace every parametrization (masks, shared and quantized weights) by the weight it stands for, in place.
 
