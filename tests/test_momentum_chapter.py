@@ -116,3 +116,15 @@ def test_both_forms_of_sutskever_s_schedule_are_the_library_s():
     for t in (0, 249, 250, 1000, 30_000):
         assert mu(t) == pytest.approx(min(1 - 2 ** (-1 - np.log2(t // 250 + 1)), 0.99))
         assert mu(t) == pytest.approx(min(1 - 1 / (2 * (t // 250 + 1)), 0.99))
+
+
+def test_the_crossings_of_the_solution_on_roots():
+    modulus = lambda curvature, method: abs(heavy_ball.roots(curvature, lr=1.0, mu=0.9, method=method)[0])  # noqa: E731
+    ball = 0.9**0.5
+    for inside in (0.0027, 0.5, 3.79):
+        assert modulus(inside, "heavy ball") == pytest.approx(ball)
+    assert modulus(0.0026, "heavy ball") > ball and modulus(3.81, "heavy ball") > ball
+    assert modulus(0.00275, "nesterov") > ball > modulus(0.0028, "nesterov")
+    assert modulus(1.3325, "nesterov") < ball < modulus(1.3335, "nesterov") and modulus(1.0, "nesterov") < 1e-6
+    assert modulus(1.355, "nesterov") < 1 < modulus(1.36, "nesterov")
+    assert "near 0.0028 and 1.333" in prose()
