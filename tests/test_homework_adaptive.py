@@ -1,35 +1,10 @@
 # ruff: noqa: E501  (a table of one-line edits)
 """Mutation tests of the grader: the reference earns everything, every wrong solution loses in what it breaks."""
 
-import ast
-import dataclasses
-from pathlib import Path
-
-import nbformat
 import pytest
-from dlopt.homework import load, repair
-from dlopt.homework.grader import InProcess, grade
-from dlopt.homework.publish import check_source, student_version
+from homework_harness import Topic, cases, check_mutants_differ, edit
 
-FOLDER = Path(__file__).parents[1] / "chapters/homework/adaptive"
-NOTEBOOK = nbformat.read(FOLDER / "adaptive.ipynb", as_version=4)
-HOMEWORK = load(FOLDER)
-SETUP = next(c.source for c in NOTEBOOK.cells if repair.grade_id(c) == "setup")
-
-
-def grade_source(cell, source, seed=b"secret"):
-    """Grade one task of which ``source`` is the solution."""
-    only = dataclasses.replace(HOMEWORK, tasks=[HOMEWORK.task(cell)])
-    return grade(only, [SETUP, source], seed, InProcess())["tasks"][cell]
-
-
-def edit(source, *changes):
-    """``source`` with ``old -> new`` changes, each of which must apply."""
-    for old, new in changes:
-        assert old in source, old
-        source = source.replace(old, new)
-    return source
-
+TOPIC = Topic("adaptive")
 
 ADAM = """
 def adam(gradient, theta, steps, lr, beta1, beta2, eps):
@@ -224,57 +199,15 @@ def adam(gradient, theta, steps, lr, beta1, beta2, eps):
 }  # fmt: skip
 
 
-def cases(table):
-    """All ``(cell, name)`` of a table."""
-    return [(cell, name) for cell, entries in table.items() for name in entries]
-
-
-def test_notebook_and_checks_agree_on_points():
-    check_source(NOTEBOOK, HOMEWORK)
-    assert sum(task.points for task in HOMEWORK.tasks) == 24
-
-
-def test_reference_earns_everything_for_many_seeds():
-    labels, cells = repair.student_code(NOTEBOOK, HOMEWORK.skip)
-    for seed in (b"a", b"b", b"c", b"d", b"e"):
-        result = grade(HOMEWORK, cells, seed, InProcess(), labels=labels)
-        assert {k: t["score"] for k, t in result["tasks"].items()} == {t.cell: t.points for t in HOMEWORK.tasks}
-        assert result["notes"] == []
-
-
-def test_visible_tests_pass_with_the_reference():
-    space = {}
-    for cell in NOTEBOOK.cells:
-        if cell.cell_type == "code" and repair.grade_id(cell) not in HOMEWORK.skip:
-            exec(compile(cell.source, repair.grade_id(cell), "exec"), space)
-
-
-def test_release_earns_nothing():
-    released = student_version(nbformat.read(FOLDER / "adaptive.ipynb", as_version=4))
-    labels, cells = repair.student_code(released, HOMEWORK.skip)
-    tasks = grade(HOMEWORK, cells, b"s", InProcess(), labels=labels)["tasks"]
-    assert [t["score"] for t in tasks.values()] == [0] * len(HOMEWORK.tasks)
-
-
 @pytest.mark.parametrize("cell, name", cases(EQUIVALENT))
 def test_a_different_right_solution_earns_everything(cell, name):
-    for seed in (b"1", b"2", b"3"):
-        task = grade_source(cell, EQUIVALENT[cell][name], seed)
-        assert task["score"] == task["points"], [r["message"] for r in task["requirements"]]
-        assert task["review"] == []
+    TOPIC.check_right(cell, EQUIVALENT[cell][name])
 
 
 @pytest.mark.parametrize("cell, name", cases(MUTANTS))
 def test_a_wrong_solution_loses_where_it_is_wrong(cell, name):
-    source, fails = MUTANTS[cell][name]
-    for seed in (b"1", b"2"):
-        task = grade_source(cell, source, seed)
-        lost = [i for i, r in enumerate(task["requirements"]) if r["score"] == 0]
-        assert set(fails) <= set(lost), [(r["says"], r["message"]) for r in task["requirements"]]
-        assert fails and all(task["requirements"][i]["message"] for i in lost)
+    TOPIC.check_wrong(cell, *MUTANTS[cell][name])
 
 
 def test_every_mutant_is_code_and_differs_from_every_right_solution():
-    for cell, name in cases(MUTANTS):
-        tree = ast.dump(ast.parse(MUTANTS[cell][name][0]))
-        assert all(tree != ast.dump(ast.parse(right)) for right in EQUIVALENT[cell].values()), name
+    check_mutants_differ(MUTANTS, EQUIVALENT)

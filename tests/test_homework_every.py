@@ -8,6 +8,7 @@ import pytest
 from dlopt.homework import commands, gradebook, intake, leaks, load, outputs, publish, repair, sandbox
 from dlopt.homework.course import Course
 from dlopt.homework.grader import InProcess, grade
+from homework_harness import Topic
 
 SOURCES = hc.ROOT / "chapters/homework"
 TOPICS = Course(hc.ROOT, SOURCES, hc.ROOT).topics
@@ -60,6 +61,19 @@ def test_the_reference_earns_everything_through_the_real_path(course, topic, sou
         grades = book.find_submission_notebook(topic, topic, "reference").grades
         waiting = {g.name for g in grades if g.needs_manual_grade}
     assert waiting == {repair.grade_id(c) for c in written(source)}
+
+
+@pytest.mark.parametrize("name", TOPICS)
+def test_the_reference_earns_everything_for_many_seeds_and_passes_the_visible_tests(name):
+    topic, space = Topic(name), {}
+    labels, cells = repair.student_code(topic.notebook, topic.homework.skip)
+    for seed in (b"a", b"b", b"c", b"d"):
+        result = grade(topic.homework, cells, seed, InProcess(), labels=labels)
+        assert {k: t["score"] for k, t in result["tasks"].items()} == {t.cell: t.points for t in topic.homework.tasks}
+        assert result["notes"] == []
+    for cell in topic.notebook.cells:
+        if cell.cell_type == "code" and repair.grade_id(cell) not in topic.homework.skip:
+            exec(compile(cell.source, repair.grade_id(cell), "exec"), space)
 
 
 def test_the_release_earns_nothing_and_names_every_function_that_is_missing(topic, course):

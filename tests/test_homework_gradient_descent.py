@@ -5,29 +5,14 @@
 (by position) that it must fail. Everything runs in this process, without a sandbox.
 """
 
-import ast
 import dataclasses
 import time
-from pathlib import Path
 
-import nbformat
 import pytest
-from dlopt.homework import load, repair
-from dlopt.homework.grader import InProcess, grade
-from dlopt.homework.publish import check_source, student_version
+from dlopt.homework.publish import check_source
+from homework_harness import Topic, cases, check_mutants_differ, edit
 
-FOLDER = Path(__file__).parents[1] / "chapters/homework/gradient_descent"
-NOTEBOOK = nbformat.read(FOLDER / "gradient_descent.ipynb", as_version=4)
-HOMEWORK = load(FOLDER)
-SETUP = next(c.source for c in NOTEBOOK.cells if repair.grade_id(c) == "setup")
-
-
-def grade_source(cell, source, seed=b"secret"):
-    """Grade one task of which ``source`` is the solution."""
-    task = HOMEWORK.task(cell)
-    only = dataclasses.replace(HOMEWORK, tasks=[task])
-    return grade(only, [SETUP, source], seed, InProcess())["tasks"][cell]
-
+TOPIC = Topic("gradient_descent")
 
 HVP = """
 def hvp(f, theta, v):
@@ -100,14 +85,6 @@ def break_even(n, eps):
         kappa -= 1
     return kappa
 """
-
-
-def edit(source, *changes):
-    """``source`` with ``old -> new`` changes, each of which must apply."""
-    for old, new in changes:
-        assert old in source, old
-        source = source.replace(old, new)
-    return source
 
 
 EQUIVALENT = {
@@ -468,84 +445,49 @@ def break_even(n, eps):
 }  # fmt: skip
 
 
-def cases(table):
-    """All ``(cell, name)`` of a table."""
-    return [(cell, name) for cell, entries in table.items() for name in entries]
-
-
-def test_notebook_and_checks_agree_on_points():
-    check_source(NOTEBOOK, HOMEWORK)
-
-
 def test_disagreement_on_points_functions_drivers_and_cells_is_refused():
-    task = HOMEWORK.tasks[0]
+    task = TOPIC.homework.tasks[0]
     for changes, told in [
-        ({"tasks": [dataclasses.replace(task, requirements=task.requirements[:1]), *HOMEWORK.tasks[1:]]}, "make them equal"),
-        ({"tasks": [dataclasses.replace(task, functions=["absent"]), *HOMEWORK.tasks[1:]]}, "defines absent"),
-        ({"tasks": [dataclasses.replace(task, driver="absent"), *HOMEWORK.tasks[1:]]}, "no function absent"),
+        ({"tasks": [dataclasses.replace(task, requirements=task.requirements[:1]), *TOPIC.homework.tasks[1:]]}, "make them equal"),
+        ({"tasks": [dataclasses.replace(task, functions=["absent"]), *TOPIC.homework.tasks[1:]]}, "defines absent"),
+        ({"tasks": [dataclasses.replace(task, driver="absent"), *TOPIC.homework.tasks[1:]]}, "no function absent"),
         ({"skip": ["absent"]}, "do not exist: absent"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=told):
-            check_source(NOTEBOOK, dataclasses.replace(HOMEWORK, **changes))
-
-
-def test_reference_earns_everything_for_many_seeds():
-    labels, cells = repair.student_code(NOTEBOOK, HOMEWORK.skip)
-    for seed in (b"a", b"b", b"c", b"d", b"e"):
-        result = grade(HOMEWORK, cells, seed, InProcess(), labels=labels)
-        assert {k: t["score"] for k, t in result["tasks"].items()} == {t.cell: t.points for t in HOMEWORK.tasks}
-        assert result["notes"] == []
-
-
-def test_release_earns_nothing():
-    released = student_version(nbformat.read(FOLDER / "gradient_descent.ipynb", as_version=4))
-    labels, cells = repair.student_code(released, HOMEWORK.skip)
-    tasks = grade(HOMEWORK, cells, b"s", InProcess(), labels=labels)["tasks"]
-    assert [t["score"] for t in tasks.values()] == [0] * len(HOMEWORK.tasks)
-    assert "is not written yet" in tasks["test_hvp"]["requirements"][0]["message"]
+            check_source(TOPIC.notebook, dataclasses.replace(TOPIC.homework, **changes))
 
 
 @pytest.mark.parametrize("cell, name", cases(EQUIVALENT))
 def test_a_different_right_solution_earns_everything(cell, name):
-    for seed in (b"1", b"2", b"3"):
-        task = grade_source(cell, EQUIVALENT[cell][name], seed)
-        assert task["score"] == task["points"], [r["message"] for r in task["requirements"]]
-        assert task["review"] == []
+    TOPIC.check_right(cell, EQUIVALENT[cell][name])
 
 
 @pytest.mark.parametrize("cell, name", cases(MUTANTS))
 def test_a_wrong_solution_loses_where_it_is_wrong(cell, name):
-    source, fails = MUTANTS[cell][name]
-    for seed in (b"1", b"2"):
-        task = grade_source(cell, source, seed)
-        lost = [i for i, r in enumerate(task["requirements"]) if r["score"] == 0]
-        assert set(fails) <= set(lost), [(r["says"], r["message"]) for r in task["requirements"]]
-        assert all(task["requirements"][i]["message"] for i in lost)
+    TOPIC.check_wrong(cell, *MUTANTS[cell][name])
 
 
 def test_many_mutants_lose_only_a_part_so_that_the_feedback_tells_which():
     names = [(cell, name) for cell, name in cases(MUTANTS) if cell != "test_hvp"]
-    partial = sum(0 < grade_source(cell, MUTANTS[cell][name][0])["score"] for cell, name in names)
+    partial = sum(0 < TOPIC.grade_source(cell, MUTANTS[cell][name][0])["score"] for cell, name in names)
     assert partial > len(names) / 3
 
 
 def test_every_mutant_is_code_and_differs_from_every_right_solution():
-    for cell, name in cases(MUTANTS):
-        tree = ast.dump(ast.parse(MUTANTS[cell][name][0]))
-        assert all(tree != ast.dump(ast.parse(right)) for right in EQUIVALENT[cell].values()), name
+    check_mutants_differ(MUTANTS, EQUIVALENT)
 
 
 def test_grading_a_mutant_takes_less_than_a_tenth_of_a_second():
-    grade_source("test_clip", CLIP)
+    TOPIC.grade_source("test_clip", CLIP)
     start = time.process_time()
     for cell in MUTANTS:
-        grade_source(cell, next(iter(MUTANTS[cell].values()))[0])
+        TOPIC.grade_source(cell, next(iter(MUTANTS[cell].values()))[0])
     assert (time.process_time() - start) / len(MUTANTS) < 0.1
 
 
 def test_messages_show_the_students_values_and_not_the_right_ones():
-    task = grade_source("test_power", edit(POWER, ("v @ product(v), v", "v @ product(v) * 0 + 123.5, v")))
+    task = TOPIC.grade_source("test_power", edit(POWER, ("v @ product(v), v", "v @ product(v) * 0 + 123.5, v")))
     message = task["requirements"][0]["message"]
     assert "124" in message and "power_iteration" in message
-    right = HOMEWORK.task("test_power").requirements[0]
+    right = TOPIC.homework.task("test_power").requirements[0]
     assert message.count("float64") == 1 and "must" not in message and right.says not in message
