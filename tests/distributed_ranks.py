@@ -82,6 +82,13 @@ def write_pid_and_hang(path):
     time.sleep(1000)
 
 
+def sum_on(device):
+    """An all-reduce of a tensor on ``device``: its sum and the backend that made it."""
+    x = torch.full((5,), dist.get_rank() + 1.0, device=device)
+    dist.all_reduce(x)
+    return x.cpu(), dist.get_backend_config()
+
+
 # --- parameter servers and faults
 
 def serve(updates, **server):

@@ -8,6 +8,7 @@ import distributed_ranks as ranks
 import pytest
 import torch
 from dlopt.distributed import launch, watch
+from dlopt.distributed.launch import free_port
 from dlopt.distributed.train import arguments, train
 
 pytestmark = pytest.mark.slow
@@ -59,6 +60,18 @@ def test_torchrun_restarts_a_killed_rank_and_ends_with_the_same_bits(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     theta = launch(train, 2, steps=60, timeout=60)[0][0]
     assert f"2 ranks, from step 40 to 60, |theta| = {theta.norm():.17g}" in done.stdout, done.stderr[-2000:]
+
+
+def test_two_nodes_that_meet_over_the_network_end_with_the_bits_of_one(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1",
+               "--rdzv-backend", "c10d", "--rdzv-id", "two", "--rdzv-endpoint", f"127.0.0.1:{free_port()}",
+               "-m", "dlopt.distributed.train", "--steps", "20", "--checkpoints", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    settings = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    nodes = [subprocess.Popen(command, **settings) for _ in range(2)]
+    said = "".join(node.communicate(timeout=120)[0] for node in nodes)
+    theta = launch(train, 2, steps=20, timeout=60)[0][0]
+    assert f"2 ranks, from step 0 to 20, |theta| = {theta.norm():.17g}" in said, said[-2000:]
 
 
 def test_the_command_line_is_the_function_s_arguments():

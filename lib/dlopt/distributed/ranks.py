@@ -93,7 +93,7 @@ def synchronous_sgd(batch_size, steps, lr, seed=0, kind="ring", divisor=None):
 
 
 def serve_or_work(steps, batch_size, *, seed=0, servers=1, slow=None, hidden=16, worker=None, same=False, server=None,
-                  dtype=torch.float64):
+                  dtype=torch.float64, device="cpu"):
     """Train the small problem with parameter servers on ranks 0 ... S - 1 and workers on the others.
 
     Args:
@@ -105,6 +105,7 @@ def serve_or_work(steps, batch_size, *, seed=0, servers=1, slow=None, hidden=16,
         same: draw the batches of :func:`batch`, at most ``steps`` of them, so that the run can be compared with one
             process; else every worker draws its own, without end.
         server: further arguments of `ParameterServer`.
+        device: where workers compute; servers hold CPU tensors.
 
     Returns:
         A server its `ServerLog`; a worker the number of its gradients.
@@ -113,6 +114,7 @@ def serve_or_work(steps, batch_size, *, seed=0, servers=1, slow=None, hidden=16,
     model, x, y = problem(seed, hidden, dtype)
     if rank < servers:
         return ParameterServer(model, updates=steps, servers=servers, **(server or {})).serve()
+    model, x, y = model.to(device), x.to(device), y.to(device)
     mine, t = Worker(model, servers=servers, **(worker or {})), 0
     own = torch.Generator().manual_seed(seed * 1_000_003 + rank)
     while mine.running:
