@@ -120,6 +120,9 @@ def server_and_fault(fault, updates, rank, at, seconds=0.0, **server):
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "pause" and t == at or fault == "slow":
             time.sleep(seconds)
+        if fault == "network" and t == at:
+            send = dist.send
+            dist.send = lambda *message: time.sleep(seconds) or send(*message)
         if fault == "nan":
             worker.flat.gradient[0] = float("nan")
 

@@ -20,7 +20,11 @@ def test_replicas_and_sharded_states_are_one_process(kind, lr, k):
     assert max(launch(book.replicas, k, kind, lr=lr, timeout=90)) < 1e-12
 
 
-@pytest.mark.parametrize("k", [2, 4])
+def test_replicas_on_eight_ranks_are_one_process():
+    assert max(launch(book.replicas, 8, "ddp", timeout=90)) < 1e-12
+
+
+@pytest.mark.parametrize("k", [2, 4, 8])
 def test_cut_layers_are_whole_layers(k):
     assert max(launch(book.cut_layers, k, timeout=60)) < 1e-12
 

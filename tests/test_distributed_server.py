@@ -160,7 +160,7 @@ def test_shards_are_disjoint_complete_and_equally_long(n, parts):
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("workers, servers", [(2, 1), (4, 1), (3, 2)])
+@pytest.mark.parametrize("workers, servers", [(2, 1), (4, 1), (3, 2), (6, 2)])
 def test_a_synchronous_server_is_one_process_with_the_batch_of_all_workers(workers, servers):
     log = launch(book.serve_or_work, workers + servers, 25, 8, servers=servers, same=True, server={"lr": 0.1},
                  timeout=60)[:servers]
@@ -226,6 +226,13 @@ def test_a_slow_worker_slows_a_synchronous_server_and_is_dropped_by_one_with_a_b
     fast = launch(ranks.server_and_fault, 3, "slow", 10, 2, 0, 0.05, backups=1, timeout=60)[0]
     assert slow.used == {1: 10, 2: 10} and slow.seconds > 0.45 and not slow.lost
     assert fast.used.get(2, 0) < 10 == sum(fast.used.values())
+
+
+def test_a_slow_network_to_one_worker_loses_nothing_and_a_backup_does_without_it():
+    log = launch(ranks.server_and_fault, 4, "network", 12, 2, 3, seconds=0.05, timeout=60)[0]
+    assert log.updates == 12 and log.used == {1: 12, 2: 12, 3: 12} and not log.lost
+    backed = launch(ranks.server_and_fault, 4, "network", 40, 2, 3, seconds=0.2, backups=1, timeout=60)[0]
+    assert backed.updates == 40 and sum(backed.used.values()) == 80 and backed.used[2] < 20 and not backed.lost
 
 
 def test_a_worker_that_joins_late_takes_part():
