@@ -13,7 +13,8 @@ from dlopt import compression as c
 FOLDER = Path(__file__).parents[1] / "chapters"
 PAGES = {stem: nbformat.read(FOLDER / f"{stem}.ipynb", as_version=4)
          for stem in ("compression", "low_rank", "deep_compression") if (FOLDER / f"{stem}.ipynb").exists()}
-OWED = {"compression": {"S75", "S79", "E26"}, "low_rank": {"S77", "S78", "E24", "E25"}, "deep_compression": {"S76"}}
+OWED = {"compression": {"S75", "S79", "E26"}, "low_rank": {"S77", "S78", "E24", "E25"},
+        "deep_compression": {"S76", "S79"}}
 
 
 def prose(stem):
