@@ -1,35 +1,17 @@
 # ruff: noqa: E501  (a table of one-line edits)
 """Mutation tests of the graders: the reference earns everything, every wrong solution loses in what it breaks."""
 
-import dataclasses
-from pathlib import Path
-
-import nbformat
 import pytest
-from dlopt.homework import load, repair
-from dlopt.homework.grader import InProcess, grade
-from dlopt.homework.publish import check_source, student_version
+from homework_harness import Topic
+from homework_harness import edit as edited
 
-FOLDER = Path(__file__).parents[1] / "chapters/homework/distributed"
-NOTEBOOK = nbformat.read(FOLDER / "distributed.ipynb", as_version=4)
-HOMEWORK = load(FOLDER)
-SOURCES = {repair.grade_id(c): c.source for c in NOTEBOOK.cells}
+TOPIC = Topic("distributed")
 PARTS = {"test_server": "server", "test_ring": "ring", "test_stale": "stale", "test_future": "stale",
          "test_plan": "plan", "test_rounds": "rounds", "test_backups": "rounds"}
 
 
-def grade_source(cell, source, seed=b"secret"):
-    """Grade one task of which ``source`` is the solution."""
-    only = dataclasses.replace(HOMEWORK, tasks=[HOMEWORK.task(cell)])
-    return grade(only, [SOURCES["setup"], source], seed, InProcess())["tasks"][cell]
-
-
 def edit(cell, *changes):
-    source = SOURCES[PARTS[cell]]
-    for old, new in changes:
-        assert old in source, old
-        source = source.replace(old, new)
-    return source
+    return edited(TOPIC.sources[PARTS[cell]], *changes)
 
 
 MUTANTS = {  # (task, name): (edits, requirements that must fail)
@@ -81,54 +63,21 @@ EQUIVALENT = {
 }  # fmt: skip
 
 
-def test_notebook_and_checks_agree_on_points():
-    check_source(NOTEBOOK, HOMEWORK)
-
-
-def test_reference_earns_everything_for_many_seeds():
-    labels, cells = repair.student_code(NOTEBOOK, HOMEWORK.skip)
-    for seed in (b"a", b"b", b"c", b"d", b"e"):
-        result = grade(HOMEWORK, cells, seed, InProcess(), labels=labels)
-        lost = [r for t in result["tasks"].values() for r in t["requirements"] if not r["score"]]
-        assert lost == [] and result["notes"] == []
-
-
-def test_visible_tests_pass_with_the_reference():
-    space = {}
-    for cell in NOTEBOOK.cells:
-        if cell.cell_type == "code":
-            exec(compile(cell.source, repair.grade_id(cell), "exec"), space)
-
-
-def test_release_earns_nothing():
-    released = student_version(nbformat.read(FOLDER / "distributed.ipynb", as_version=4))
-    labels, cells = repair.student_code(released, HOMEWORK.skip)
-    tasks = grade(HOMEWORK, cells, b"s", InProcess(), labels=labels)["tasks"]
-    assert [t["score"] for t in tasks.values()] == [0] * len(HOMEWORK.tasks)
-
-
 @pytest.mark.parametrize("cell", EQUIVALENT)
 def test_a_different_right_solution_earns_everything(cell):
-    for seed in (b"1", b"2"):
-        task = grade_source(cell, edit(cell, *EQUIVALENT[cell]), seed)
-        assert task["score"] == task["points"], [r["message"] for r in task["requirements"]]
-        assert task["review"] == []
+    TOPIC.check_right(cell, edit(cell, *EQUIVALENT[cell]), seeds=(b"1", b"2"))
 
 
 @pytest.mark.parametrize("cell, name", MUTANTS)
 def test_a_wrong_solution_loses_where_it_is_wrong(cell, name):
     changes, fails = MUTANTS[cell, name]
-    for seed in (b"1", b"2"):
-        task = grade_source(cell, edit(cell, *changes), seed)
-        lost = [i for i, r in enumerate(task["requirements"]) if r["score"] == 0]
-        assert set(fails) <= set(lost), [(r["says"], r["message"]) for r in task["requirements"]]
-        assert all(task["requirements"][i]["message"] for i in lost)
+    TOPIC.check_wrong(cell, edit(cell, *changes), fails)
 
 
 def test_the_references_are_the_library_s():
     from dlopt.distributed.stragglers import Law
 
-    checks = HOMEWORK.task("test_backups").requirements[0].expected.__globals__
+    checks = TOPIC.homework.task("test_backups").requirements[0].expected.__globals__
     assert checks["rounds"](0.3, 0.7, 40, 33) == pytest.approx(Law("exponential", 0.3, 0.7).expected_round(40, 33))
 
 
@@ -145,7 +94,7 @@ UNFINISHED = {
 def test_the_visible_test_of_the_ring_ends_and_says_what_is_missing(name):
     changes, says = UNFINISHED[name]
     space = {}
-    exec(SOURCES["setup"], space)
+    exec(TOPIC.sources["setup"], space)
     exec(edit("test_ring", *changes), space)
     with pytest.raises((AssertionError, TypeError), match=says):
-        exec(SOURCES["test_ring"], space)
+        exec(TOPIC.sources["test_ring"], space)
