@@ -14,7 +14,7 @@ from scipy.special import gammaln
 CHAPTERS = Path(__file__).parents[1] / "chapters"
 OWED = {"adaptive": {"S29", "S30", "S31", "S32", "E1", "E2", "E3", "E4", "E5", "E16"},
         "adam_variants": {"S33", "S34", "S35", "S38", "E6", "E7", "E8", "E9"},
-        "optimizer_race": {"S36", "S37", "S38", "E9", "E10", "E43"}}
+        "optimizer_race": {"S37", "E9", "E10"}, "optimizer_choice": {"S36", "S38", "E43"}}
 STEMS = [stem for stem in OWED if (CHAPTERS / f"{stem}.ipynb").exists()]
 PAGE = {stem: nbformat.read(CHAPTERS / f"{stem}.ipynb", as_version=4) for stem in STEMS}
 
@@ -253,3 +253,51 @@ def test_the_luck_of_the_best_stays_below_the_bound_of_the_page():
     for k, bound in ((5, 1.8), (50, 2.8)):
         assert np.sqrt(2 * np.log(k)) == pytest.approx(bound, abs=0.05)
         assert draws[:, :k].max(1).mean() < np.sqrt(2 * np.log(k))
+
+
+def test_five_iterations_take_singular_values_to_where_the_page_says():
+    a, b, c = rules.muon.__globals__["QUINTIC"]
+    assert (a, b, c) == pytest.approx((3.44, -4.78, 2.03), abs=0.006)
+    start = np.geomspace(0.003, 1, 5000)
+    sigma = start.copy()
+    for _ in range(5):
+        sigma = a * sigma + b * sigma**3 + c * sigma**5
+    assert 0.675 < sigma.min() < 0.685 and 1.19 < sigma.max() < 1.21
+    assert "stay between 0.68 and 1.21" in prose("optimizer_race")
+
+
+# --- choosing
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov"])
+def test_the_span_methods_find_the_smallest_solution_and_adam_another(name):
+    draw = torch.Generator().manual_seed(0)
+    X, y = torch.randn(4, 9, generator=draw, dtype=torch.float64), torch.randn(4, generator=draw, dtype=torch.float64)
+
+    def end(rule, lr, decay=0.0):
+        theta = torch.zeros(9, dtype=torch.float64)
+        state = [torch.zeros_like(theta) for _ in rules.state_names(rules.RULES[rule])]
+        for t in range(1, 3001):
+            i = [(t - 1) % 4] if rule in ("sgd", "momentum", "nesterov") else [0, 1, 2, 3]  # batches of one
+            g = X[i].T @ (X[i] @ theta - y[i])
+            step, *state = rules.RULES[rule](g, *state, t=t, lr=lr * (1 - decay * t / 3000))
+            theta = theta + step
+        return theta
+
+    smallest = X.T @ torch.linalg.solve(X @ X.T, y)
+    torch.testing.assert_close(end(name, 0.02 if name == "sgd" else 0.004), smallest, atol=1e-6, rtol=0)
+    other = end("adam", 0.01, decay=1.0)
+    assert (X @ other - y).abs().max() < 1e-3 and other.norm() > 1.02 * smallest.norm()
+
+
+def test_the_one_example_of_the_page():
+    theta = torch.zeros(2, dtype=torch.float64)
+    m, v = torch.zeros(2, 2, dtype=torch.float64)
+    x = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    first = None
+    for t in range(1, 3001):
+        step, m, v = rules.adam(x * (x @ theta - 5), m, v, t=t, lr=0.02 * (1 - t / 3001), eps=0.0)
+        first = step if first is None else first
+        theta = theta + step
+    assert torch.allclose(first.sign(), x.sign()) and first.abs().max() == pytest.approx(first.abs().min())
+    assert theta.tolist() == pytest.approx([5 / 3, 5 / 3], abs=1e-3) and theta.norm() == pytest.approx(2.36, abs=0.005)
+    assert 5**0.5 == pytest.approx(2.24, abs=0.005) and "norm 2.36 instead of 2.24" in prose("optimizer_choice")
