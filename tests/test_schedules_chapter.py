@@ -21,7 +21,7 @@ OWED = {
     "schedule_race": {"S42"},
 }
 MADE = {  # stems that a loop completes, and their ends
-    "schedules": {"sched-": ("close", "floor", "wrong", "hybrid"), "sched-updates-": ("decay", "hybrid", "grow"),
+    "schedules": {"sched-": ("close", "wrong", "hybrid"), "sched-updates-": ("decay", "hybrid", "grow"),
                   "sched-seconds-": ("median", "low", "high"), "sched-edge-": ("rises", "lower", "sharp", "stall"),
                   "sched-late-": ("full", "half", "tenth", "chance"),
                   "sched-linear-": ("large", "near", "small", "root", "warm", "plain")},
