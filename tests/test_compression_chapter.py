@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from dlopt import compression as c
+from dlopt.models import lenet5, lenet_300_100
 
 FOLDER = Path(__file__).parents[1] / "chapters"
 PAGES = {stem: nbformat.read(FOLDER / f"{stem}.ipynb", as_version=4)
@@ -56,6 +57,30 @@ def test_the_worked_pruning_example_is_what_the_library_does():
     assert pruned.tolist() == [[pytest.approx(0.9), 0.0, pytest.approx(0.4), 0.0]]
     assert 0.1**2 + 0.05**2 == pytest.approx(0.0125) and "0.0125" in prose("compression")
     assert 0.5 * 100 * 0.1**2 == pytest.approx(0.5) and 0.5 * 0.4**2 == pytest.approx(0.08)
+
+
+def test_the_share_of_the_weights_that_goes_with_seven_units_in_ten():
+    count = lambda model: sum(layer.weight.numel() for layer in c.prunable(model).values())  # noqa: E731
+    whole = lenet_300_100()
+    small = c.shrink(whole, 0.7)
+    assert (count(whole), count(small)) == (266_200, 73_560) and sum(p.numel() for p in whole.parameters()) == 266_610
+    assert round(1 - count(small) / count(whole), 2) == 0.72 and "{,}560$, so 72 %" in prose("compression")
+    assert [layer.out_features for layer in c.prunable(small).values()] == [90, 30, 10]
+    assert sum(p.numel() for p in lenet5().parameters()) == 61_706
+    assert sum(p.numel() for p in lenet_300_100(64).parameters()) == 50_610
+
+
+def test_a_weight_set_to_zero_once_moves_nine_steps_by_momentum():
+    weight = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    weight.grad = torch.tensor([1.0], dtype=torch.float64)
+    optimizer.step()  # v = 1
+    weight.data.zero_()
+    for _ in range(400):
+        weight.grad.zero_()
+        optimizer.step()
+    assert float(weight.detach()) == pytest.approx(-0.1 * 0.9 / (1 - 0.9))
+    assert "nine steps' worth" in prose("compression")
 
 
 @pytest.mark.skipif("low_rank" not in PAGES, reason="not written yet")
