@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from dlopt_book import browser as browsers
+from dlopt_book import report
 from dlopt_book import site as sites
 from dlopt_book.book import Book
 
@@ -16,6 +17,9 @@ PROGRAMS = {  # marker -> (names of the program, what is not checked without it,
                 "apt-get install chromium, or set DLOPT_CHROMIUM to a Chromium or Chrome"),
     "sandbox": (("bwrap",), "homework in its sandbox", "apt-get install bubblewrap"),
 }
+
+
+SITE_TABLE = pytest.StashKey()
 
 
 def program(marker):
@@ -41,6 +45,9 @@ def pytest_terminal_summary(terminalreporter):
     for _, what, cure in PROGRAMS.values():
         if any(f"not checked: {what}" in reason for reason in skipped):
             terminalreporter.write_line(f"NOT CHECKED: {what}: {cure}", red=True, bold=True)
+    table = terminalreporter.config.stash.get(SITE_TABLE, [])
+    if table:
+        terminalreporter.write_line("\n".join([report.HEAD, *table, report.TARGETS]))
 
 
 @pytest.fixture

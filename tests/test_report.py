@@ -38,8 +38,10 @@ def test_a_page_is_measured_with_its_longest_task(chromium, tmp_path):
 
 def test_every_missed_target_is_said():
     scores = {"performance": 0.5, "seo": 1.0, "desktop": 0.97}
-    row = report.Row("a.html", text=351, problems=["axe: label"], task=report.LONG_TASK_MS + 1, scores=scores)
+    row = report.Row("a.html", text=351, boxes=report.BOXES + 1, problems=["axe: label"],
+                     task=report.LONG_TASK_MS + 1, scores=scores)
     assert row.misses() == ["axe: label", "weighs 351 kB without figures, target 350",
+                            f"{report.BOXES + 1} boxes are laid out when it opens, target {report.BOXES}",
                             f"a task of {report.LONG_TASK_MS + 1} ms on a phone, target {report.LONG_TASK_MS}",
                             "Lighthouse performance 0.50, target 0.9", "Lighthouse desktop 0.97, target 0.98"]
     assert report.Row("b.html", text=100, scores={"seo": 1.0}).misses() == []

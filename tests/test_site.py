@@ -3,31 +3,33 @@
 import re
 
 import pytest
+from conftest import SITE_TABLE
+from dlopt_book import report
 from dlopt_book.browser import check, opened, pages, served
-from dlopt_book.report import TEXT_KB, weigh
 
 pytestmark = pytest.mark.browser
-WAYS = {"http": {}, "file": {"accessibility": False}}
+WAYS = ("http", "file")
 ALIKE = re.compile(r"chapters/api_")  # long pages of the markup of chapters/api: axe, which takes long, reads that one
 
 
-def looked(chromium, folder, way):
+def looked(chromium, folder, way, say=lambda line: None):
     """Every page's problems, from a server or from ``file://``, without the pages that have none."""
     found = {}
     with served(folder) as base:
         for name in pages(folder):
-            asked = []
-            where = folder.as_uri() if way == "file" else base
-            settings = WAYS[way] | ({"accessibility": False} if ALIKE.match(name) else {})
-            found[name] = check(chromium, f"{where}/{name}", asked=asked, **settings)
-            text = weigh(folder, asked)[0] if way == "http" else 0
-            found[name] += [f"weighs {text:.0f} kB without its figures, at most {TEXT_KB}"] if text > TEXT_KB else []
+            if way == "file":
+                found[name] = check(chromium, f"{folder.as_uri()}/{name}", accessibility=False)
+            else:
+                row = report.measure(chromium, folder, base, name, slow=False, accessibility=not ALIKE.match(name))
+                found[name] = row.misses()
+                say(report.line(row))
     return {name: problems for name, problems in found.items() if problems}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_page_asks_others_complains_or_shuts_anyone_out(chromium, site, way):
-    assert looked(chromium, site, way) == {}
+def test_no_page_asks_others_complains_or_shuts_anyone_out(chromium, site, way, request):
+    lines = request.config.stash.setdefault(SITE_TABLE, [])  # printed at the end of the run
+    assert looked(chromium, site, way, lines.append) == {}
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
@@ -59,6 +61,11 @@ def test_no_page_names_another_host_for_a_script_style_or_font(site):
 def test_no_page_shows_the_markup_of_a_table(site):
     row = re.compile(r"<p>\s*\|[^<]*\|\s*[-\u2013\u2014]")
     assert [name for name in pages(site) if row.search((site / name).read_text(encoding="utf-8"))] == []
+
+
+def test_the_library_shows_values_that_fit_on_a_line_and_no_others(site):
+    text = "".join(path.read_text(encoding="utf-8") for path in (site / "chapters").glob("api*.html"))
+    assert 'id="dlopt.rules.contract.RULES"' in text and "function adadelta" not in text
 
 
 def test_thebe_is_not_loaded(site):
@@ -96,6 +103,7 @@ PLANTED = {
     "scrolls sideways": '<div style="width: 2000px">Wide.</div>',
     "scrolls sideways: 800 px wide on a screen of 390": '<div style="width: 792px">Wide on a phone.</div>',
     "scrolls without a way by keyboard": '<pre style="overflow-x: auto; width: 20px">Wide.</pre>',
+    "9": "<i>a</i><b>b</b>" * 2250,  # 9,000 boxes and a few
     "weighs": "<!-- " + "".join(map(chr, range(0x4E00, 0x9000))) * 12 + " -->",
 }
 

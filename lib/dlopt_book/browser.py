@@ -227,7 +227,14 @@ def axe(page, rules=None):
             for v in violations for node in v["nodes"]]
 
 
-def check(running, address, *, accessibility=True, asked=None):
+def boxes(page):
+    """How many boxes the browser has made of a page so far; those of sections that it left out are not among them."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    return next(m["value"] for m in session.send("Performance.getMetrics")["metrics"] if m["name"] == "LayoutObjects")
+
+
+def check(running, address, *, accessibility=True, asked=None, counted=None):
     """Everything wrong with one page, one sentence each: on a phone, then as wide as a desk, by day and by night.
 
     Args:
@@ -235,8 +242,11 @@ def check(running, address, *, accessibility=True, asked=None):
         address: an ``http`` or ``file`` address.
         accessibility: let axe look, in light and in dark.
         asked: a list to which the address of every request is added.
+        counted: a list to which the number of boxes is added that the page takes when it opens on a phone.
     """
     with opened(running, address, size=PHONE, asked=asked) as (page, heard):
+        if counted is not None:
+            counted.append(boxes(page))
         scroll(page)
         found = page.evaluate(LOOK) + page.evaluate(WIDER)
         page.set_viewport_size(DESKTOP)

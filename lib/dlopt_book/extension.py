@@ -8,6 +8,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -18,6 +19,7 @@ from dlopt_book.finish import finish
 
 HERE = Path(__file__).parent
 LOG = logging.getLogger(__name__)
+VALUE_LENGTH = 60
 DESCRIPTION_LENGTH = 155  # characters that search engines show
 
 
@@ -29,6 +31,7 @@ def setup(app):
     app.connect("builder-inited", _forget_stale_runs)
     app.connect("builder-inited", _release_homework)
     app.connect("env-get-outdated", _pages_with_new_runs)
+    app.connect("object-description-transform", _shorten_value)
     app.connect("html-page-context", _finish_page, priority=900)
     app.connect("html-collect-pages", _extra_pages)
     app.connect("build-finished", _finish_build, priority=900)
@@ -129,6 +132,13 @@ def question(notebook):
 
 
 # ---------------------------------------------------------------- pages
+
+def _shorten_value(app, domain, objtype, content):
+    """A constant of the library shows its value if that fits on a line."""
+    for part in list(content.parent[0].findall(addnodes.desc_annotation)):
+        if part.astext().lstrip().startswith("=") and len(part.astext()) > VALUE_LENGTH:
+            part.parent.remove(part)
+
 
 def _finish_page(app, pagename, templatename, context, doctree):
     context["script_files"] = [s for s in context.get("script_files", []) if not _is_thebe(s)]
