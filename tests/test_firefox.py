@@ -32,6 +32,12 @@ def test_a_sound_page_has_no_problems(session, tmp_path):
     assert looked(session, tmp_path, "<p>All is well.</p>") == []
 
 
+def test_a_page_that_sends_readers_on_is_looked_at_where_they_arrive(session, tmp_path):
+    (tmp_path / "next.html").write_text(PAGE.format("<script>console.error('arrived')</script>"))
+    moves = '<meta http-equiv="refresh" content="0.2; url=next.html">'
+    assert "console error: arrived" in looked(session, tmp_path, moves)
+
+
 @pytest.mark.parametrize("problem", PLANTED)
 def test_the_planted_problem_is_found(session, tmp_path, problem):
     found = looked(session, tmp_path, PLANTED[problem])

@@ -151,6 +151,17 @@ def _finish_page(app, pagename, templatename, context, doctree):
         context[f"{side}_question"] = _question_of(app, neighbour)
     if doctree is not None:
         _describe(app, pagename, context, doctree)
+    else:
+        _describe_made(app, pagename, context)
+
+
+def _describe_made(app, pagename, context):
+    """The same for the pages that Sphinx makes: the search and the indices."""
+    titles = {"genindex": "The index of terms and names", "search": "The search"}
+    title = titles.get(pagename) or context.get("indextitle")
+    if title:
+        text = html.escape(f"{title}: a page of the course {app.config.project}", quote=True)
+        context["metatags"] = f'{context.get("metatags", "")}\n<meta name="description" content="{text}" />\n'
 
 
 def _is_thebe(script):
