@@ -23,7 +23,7 @@ WHOLE = "*, *::before, *::after { content-visibility: visible !important; transi
 ARRIVED = """async () => {
   for (const e of document.querySelectorAll('article .dlopt-figure')) {
     e.scrollIntoView();
-    await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+    for (let k = 0; k < 40 && !('mounted' in e.dataset); k++) await new Promise(done => setTimeout(done, 50));
   }
   window.scrollTo(0, document.body.scrollHeight);
   await new Promise(done => requestAnimationFrame(() => setTimeout(done)));

@@ -20,7 +20,7 @@ STATE = """async (wait, whole) => {
   document.head.append(Object.assign(document.createElement('style'), { textContent: whole }));
   for (const figure of document.querySelectorAll('.dlopt-figure')) {
     figure.scrollIntoView();
-    await new Promise(done => setTimeout(done, wait / 3));
+    for (let k = 0; k < 40 && !('mounted' in figure.dataset); k++) await new Promise(done => setTimeout(done, 50));
   }
   await new Promise(done => setTimeout(done, wait));
   return JSON.stringify({
