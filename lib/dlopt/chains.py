@@ -17,7 +17,7 @@ class Chains:
         steps: recorded step counts t, ascending, shape [R].
         values: x_t of every chain at those steps, shape [schedules, R, chains].
         decades: upper ends 10, 100, ... of the decades of t that were run, shape [D].
-        largest: largest |x_t| of every chain within each decade, shape [schedules, D, chains].
+        largest: largest ``abs(x_t)`` of every chain within each decade, shape [schedules, D, chains].
         averages: the mean of x_1 ... x_t of every chain at the recorded steps, shape [schedules, R, chains].
     """
 
