@@ -6,7 +6,6 @@
 """
 
 import dataclasses
-import time
 
 import pytest
 from dlopt.homework.publish import check_source
@@ -475,14 +474,6 @@ def test_many_mutants_lose_only_a_part_so_that_the_feedback_tells_which():
 
 def test_every_mutant_is_code_and_differs_from_every_right_solution():
     check_mutants_differ(MUTANTS, EQUIVALENT)
-
-
-def test_grading_a_mutant_takes_less_than_a_tenth_of_a_second():
-    TOPIC.grade_source("test_clip", CLIP)
-    start = time.process_time()
-    for cell in MUTANTS:
-        TOPIC.grade_source(cell, next(iter(MUTANTS[cell].values()))[0])
-    assert (time.process_time() - start) / len(MUTANTS) < 0.1
 
 
 def test_messages_show_the_students_values_and_not_the_right_ones():
