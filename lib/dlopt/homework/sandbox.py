@@ -86,8 +86,8 @@ def make_groups(limits, root=CGROUPS):
     return []
 
 
-def remove_groups(groups, patience=2.0):
-    """Remove the folders of ``make_groups`` once their processes are gone."""
+def remove_groups(groups, patience=15.0):
+    """Remove the folders of ``make_groups`` once their processes are gone, which takes seconds on a busy machine."""
     for group in groups:
         end = time.monotonic() + patience
         while group.exists():
