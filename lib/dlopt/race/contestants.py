@@ -11,7 +11,10 @@ from dlopt.rules import adam, muon, rule
 
 @rule(elementwise=False, any_shape=True)
 def muon_adam(g, m, v, *, t, lr=1e-3):
-    """Muon for matrices and convolutions, Adam for vectors; Muon's steps are as long as Adam's: one rate serves both.
+    r"""Muon for matrices and convolutions, Adam for vectors; Muon's steps are as long as Adam's: one rate serves both.
+
+    .. math:: \Delta_t = \begin{cases} \text{muon}(g_t), \text{ as long as Adam's} & g_t \text{ a matrix or a kernel}\\
+              \text{adam}(g_t) & g_t \text{ a vector or a number} \end{cases}
 
     Args:
         g: gradient of one parameter, any shape; ``m``, ``v`` have the same shape and start at zero.
