@@ -86,7 +86,7 @@ def make_groups(limits, root=CGROUPS):
     return []
 
 
-def remove_groups(groups, patience=15.0):
+def remove_groups(groups, patience=5.0):
     """Remove the folders of ``make_groups`` once their processes are gone, which takes seconds on a busy machine."""
     for group in groups:
         end = time.monotonic() + patience
