@@ -100,7 +100,8 @@ def test_two_parts_of_one_item_are_two_claims():
 
 
 def test_an_effect_on_the_edge_of_its_interval_up_to_rounding_is_inside():
-    claim("S1", "holds", **GOOD | {"effect": 0.1 + 0.2, "interval": (0.3, 0.3)})
+    made = claim("S1", "holds", **GOOD | {"effect": 0.1 + 0.2, "interval": (0.3, 0.3)})
+    assert claims.recorded() == [made]
 
 
 # --- which cell recorded it, in a real kernel

@@ -97,4 +97,6 @@ def test_validate_button_passes_a_solution_and_names_the_failing_test_of_a_wrong
 def test_formgrader_lists_the_assignment_of_our_gradebook(lab):
     address, page = lab
     page.goto(f"{address}/formgrader?token={TOKEN}")
-    page.get_by_text(hc.TOPIC).first.wait_for(timeout=60_000)
+    listed = page.get_by_text(hc.TOPIC).first
+    listed.wait_for(timeout=60_000)
+    assert listed.is_visible()

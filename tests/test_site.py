@@ -181,4 +181,6 @@ def test_a_reference_to_another_page_shows_it_from_a_server(chromium, site):
           link.setAttribute('href', 'momentum.html#equation-mom-rule'); link.id = 'elsewhere'; }""")
         page.locator("#elsewhere").scroll_into_view_if_needed()
         page.locator("#elsewhere").hover()
-        page.locator(".dlopt-preview mjx-container").first.wait_for(timeout=5000)
+        equation = page.locator(".dlopt-preview mjx-container").first
+        equation.wait_for(timeout=5000)
+        assert equation.is_visible()

@@ -47,8 +47,7 @@ __all__ = ["ARMS", "Account", "Factorized", "FakeQuantize", "Int8Conv2d", "Int8L
            "distillation_loss", "entropy", "factorize_layers", "fake_quantize", "from_bytes", "geometric_stages",
            "huffman_decode", "huffman_encode", "iterative_prune", "kmeans", "kmeans_share", "load_compressed",
            "magnitude_prune", "masked_adam", "masks", "pareto", "prunable", "quantize", "quantize_int8", "raw_bytes",
-           "retrain", "retrain_pruned", "rewind", "round_weights", "save_compressed", "shrink",
-           "shuffle_masks", "soft_loss",
-           "sparse_copy", "sparsity", "speedup", "svd_factorize", "symmetric_scale", "to_bytes", "train_shared",
-           "truncated_svd", "tucker_factorize", "two_four_mask", "two_four_prune", "two_four_speedup", "unit_norms",
-           "with_teacher", "xz_bytes"]
+           "retrain", "retrain_pruned", "rewind", "round_weights", "save_compressed", "shrink", "shuffle_masks",
+           "soft_loss", "sparse_copy", "sparsity", "speedup", "svd_factorize", "symmetric_scale", "to_bytes",
+           "train_shared", "truncated_svd", "tucker_factorize", "two_four_mask", "two_four_prune", "two_four_speedup",
+           "unit_norms", "with_teacher", "xz_bytes"]
