@@ -6,13 +6,13 @@ from functools import partial
 from dlopt.checks import positive, whole
 from dlopt.device import device as find_device
 from dlopt.optimizers import Adam
+from dlopt.race.protocol import Entry, tune
 from dlopt.schedules import linear
 from dlopt.statistics import mean_interval
 from dlopt.training import evaluate, train
 
 WARMUP = 30  # steps
 CLIP = 1.0  # norm of the gradient
-MOST_EXTENSIONS = 4  # times the rates are extended while the best lies on their edge
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def reference_scores(load, models, loss, *, epochs, seeds, metric=None, lr=(0.00
                      batch_size=64):
     """Score every model on the test part for every seed; the learning rate is chosen on a validation part.
 
-    Of several rates the one with the least validation loss on ``tuning_seed`` is taken. While that is the lowest or
-    the highest, one more rate beyond it is tried.
+    Of several rates :func:`tune` takes the one with the least validation loss on ``tuning_seed``; while that is the
+    lowest or the highest, it tries more beyond it.
 
     Args:
         load: ``load(seed)`` -> ``Dataset``: a seed draws the data, or their split.
@@ -93,8 +93,9 @@ def reference_scores(load, models, loss, *, epochs, seeds, metric=None, lr=(0.00
     if not fixed:
         data = load(tuning_seed).to(find_device())
         for name, make in models.items():
-            tried[name] = _search(lr, lambda rate, make=make: evaluate(
-                fitted(make, data, rate, tuning_seed), *data.val, loss)["loss"])
+            found = tune(lambda rates, make=make: {rate: evaluate(
+                fitted(make, data, rate, tuning_seed), *data.val, loss)["loss"] for rate in rates}, Entry("adam", lr))
+            tried[name] = dict(zip(found["rates"], found["costs"], strict=True))
     best = {name: lr if fixed else min(found, key=found.get) for name, found in tried.items()}
     scores = {name: [] for name in models}
     for seed in seeds:
@@ -103,16 +104,3 @@ def reference_scores(load, models, loss, *, epochs, seeds, metric=None, lr=(0.00
             model = fitted(make, data, best[name], seed)
             scores[name].append(evaluate(model, *data.test, metric or loss)["loss"])
     return {name: Reference(best[name], tried[name], tuple(scores[name])) for name in models}
-
-
-def _search(rates, cost):
-    """Costs of the rates, and of those beyond an edge on which the best of them lies."""
-    costs = {rate: cost(rate) for rate in sorted(rates)}
-    for _ in range(MOST_EXTENSIONS):
-        tried, best = sorted(costs), min(costs, key=costs.get)
-        if tried[0] < best < tried[-1]:
-            break
-        edge, inner = (tried[0], tried[1]) if best == tried[0] else (tried[-1], tried[-2])
-        beyond = float(f"{edge * edge / inner:.1g}")
-        costs[beyond] = cost(beyond)
-    return costs
