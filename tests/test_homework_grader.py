@@ -7,6 +7,8 @@ import html
 import json
 import re
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -445,3 +447,19 @@ def test_honest_markdown_keeps_its_links_and_its_mathematics():
     text = "See [this](https://a.b/c?d=e) and [here](#x), **bold**, $\\eta \\le 2/L$"
     assert harmless(text) == text
     assert harmless(r"$a < b$ and $$a &< b > c$$") == r"$a \lt  b$ and $$a &\lt  b \gt  c$$"
+
+
+def test_a_class_is_graded_from_a_process_that_has_computed_with_many_threads():
+    script = """if True:
+        import torch
+        from dlopt.homework.commands import each
+
+        def work(student):
+            torch.linalg.qr(torch.randn(600, 600))
+
+        torch.set_num_threads(2)
+        work("instructor")
+        print(list(each(work, ["ada"], jobs=1, seconds=20)))
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[('ada', '')]\\n", done.stderr

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import nbformat
+import torch
 
 from dlopt.homework import gradebook, outputs, repair, sandbox, spec
 from dlopt.homework.course import write
@@ -56,6 +57,7 @@ def judge(course, topic, student, sandboxed=True):
 def _one(work, student, answer):
     """Body of the process that works on one student: nothing it does can end the batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)  # a fork does not inherit the threads that torch had started, and would wait for them
     try:
         answer.send(work(student) or "")
     except Dead as error:
