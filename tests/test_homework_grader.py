@@ -462,4 +462,4 @@ def test_a_class_is_graded_from_a_process_that_has_computed_with_many_threads():
         print(list(each(work, ["ada"], jobs=1, seconds=20)))
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    assert done.stdout == "[('ada', '')]\\n", done.stderr
+    assert done.stdout == "[('ada', '')]\n", done.stderr
