@@ -1,10 +1,9 @@
-"""The site in Firefox; where there is none, a line says that this was not checked."""
+"""Every page of the site in Firefox, from a server and from ``file://``."""
 
 import pytest
 from dlopt_book import browser, firefox
 
-pytestmark = pytest.mark.skipif(firefox.firefox() is None,
-                                reason="not checked: the site in Firefox; apt-get install firefox-esr")
+pytestmark = pytest.mark.firefox
 PAGE = '<!DOCTYPE html><html lang="en"><title>A page</title><link rel="icon" href="data:,"><body>{}</body></html>'
 PLANTED = {
     "console error": "<script>console.error('no')</script>",
@@ -44,10 +43,5 @@ def test_the_planted_problem_is_found(session, tmp_path, problem):
     assert any(sentence.startswith(problem) for sentence in found), found
 
 
-@pytest.mark.parametrize("scheme", ["http", "file"])
-def test_pages_of_the_site_work_in_firefox(session, site, scheme):
-    with browser.served(site) as base:
-        where = base if scheme == "http" else site.as_uri()
-        found = {name: session.look(f"{where}/{name}") for name in ("chapters/index.html", "chapters/losses.html",
-                                                                  "chapters/gradient_descent.html", "search.html")}
-    assert {name: problems for name, problems in found.items() if problems} == {}
+def test_every_page_of_the_site_works_in_firefox_from_a_server_and_from_files(session, site):
+    assert firefox.survey(session, site) == {}

@@ -27,9 +27,11 @@ def looked(chromium, folder, way, say=lambda line: None):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_page_asks_others_complains_or_shuts_anyone_out(chromium, site, way, request):
-    lines = request.config.stash.setdefault(SITE_TABLE, [])  # printed at the end of the run
-    assert looked(chromium, site, way, lines.append) == {}
+def test_no_page_asks_others_complains_or_shuts_anyone_out(chromium, site, way, record_property):
+    def say(line):
+        record_property(SITE_TABLE, line)  # printed at the end of the run
+
+    assert looked(chromium, site, way, say) == {}
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])

@@ -34,9 +34,10 @@ def figures(arguments):
 
 
 def test(arguments):
-    """Make the book, then run every test; both happen even if one fails."""
+    """Make the book, then run every test, as many files at a time as chapters; both happen even if one fails."""
     made = site.make(here())
-    code = subprocess.run([sys.executable, "-m", "pytest", *arguments.paths], cwd=here().root,
+    together = ["-n", str(execution.jobs()), "--dist", "loadgroup", "--no-loadscope-reorder"]
+    code = subprocess.run([sys.executable, "-m", "pytest", *together, *arguments.paths], cwd=here().root,
                           env={**execution.environment(), "BOOK_MADE": "1"}).returncode
     if not made:
         print("FAILED: the book could not be made (see above)")

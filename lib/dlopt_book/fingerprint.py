@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("torch", "numpy", "scipy", "matplotlib", "scikit-learn", "ipython", "ipykernel", "myst-nb")
-IGNORED_SETTINGS = ("DLOPT_JOBS", "DLOPT_CHROMIUM")  # they change how the book is made, not what it says
+IGNORED_SETTINGS = ("DLOPT_JOBS", "DLOPT_CHROMIUM", "DLOPT_FIREFOX", "DLOPT_LIGHTHOUSE")  # how, not what
 DATA_SUFFIXES = {".js", ".css", ".json", ".toml", ".csv", ".txt", ".html", ".npz"}
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 MAGIC = re.compile(r"^\s*[%!?]")

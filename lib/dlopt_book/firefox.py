@@ -146,10 +146,10 @@ def _port(process, log):
     raise RuntimeError(f"Firefox did not start within {START} s:\n{log.read_text(errors='replace')[-1000:]}")
 
 
-def survey(site, say=print):
+def survey(session, site, say=print):
     """Look at every page of the site, from a server and from ``file://``; returns what is wrong: page -> sentences."""
     problems = {}
-    with running() as session, browser.served(site) as base:
+    with browser.served(site) as base:
         for where in (base, Path(site).as_uri()):
             for name in browser.pages(site):
                 found = session.look(f"{where}/{name}")

@@ -132,7 +132,8 @@ def report(site, runs=1, say=print, only=None):
     if firefox.firefox() is None:
         say("Firefox: not run; apt-get install firefox-esr")
     else:
-        found = firefox.survey(site, lambda line: say(f"MISSED  Firefox: {line}"))
+        with firefox.running() as session:
+            found = firefox.survey(session, site, lambda line: say(f"MISSED  Firefox: {line}"))
         say(f"Firefox: {len(found)} of {2 * len(browser.pages(site))} views have complaints (from a server, from file)")
     for row in rows:
         for miss in row.misses():
