@@ -28,7 +28,7 @@ MADE = {  # stems that a loop completes, and their ends
     "batch_size": {"batch-{machine}-": ("small-0", "small-1", "big-0", "big-1"), "batch-own-": "01",
                    "batch-critical-": "01", "batch-average-": "01", "batch-ball-": "01", "batch-tuned-": ("8", "256"),
                    "batch-left-": ("zero", "tenth", "third", "one", "three"),
-                   "batch-deeper-": ("tenth", "third", "one", "three")},
+                   "batch-deeper-": ("zero", "tenth", "third", "one", "three")},
     "schedule_race": {"shapes-sum-": ("step", "cosine", "WSD", "cyclical"), "shapes-equal-": ("low", "high"),
                       "shapes-rate-": ("low", "high"), "shapes-relative-": ("WSD", "plateau", "cosine"),
                       "shapes-gap-": ("short", "long", "shift")},
