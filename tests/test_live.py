@@ -1,14 +1,17 @@
 """The live picture of a run: redrawn in place, honest about the time left, and readable when the run is over."""
 
+import contextlib
 import math
 import re
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from dlopt.data import digits
 from dlopt.interactive import Live, live
-from dlopt.losses import mse
+from dlopt.losses import cross_entropy, mse
 from dlopt.training import train
 
 
@@ -64,6 +67,46 @@ def test_a_training_run_draws_itself(shown):
     train(torch.nn.Linear(1, 1), (x, 2 * x), optimizer=lambda p: torch.optim.SGD(p, lr=0.1), loss=mse, steps=20,
           evaluate_every=0, callback=Live())
     assert "20 of 20 updates" in shown.pictures[-1]
+
+
+def interrupt(run):
+    signal.raise_signal(signal.SIGINT)
+
+
+def fail(run):
+    raise OSError("disk full")
+
+
+def diverge(run):
+    for parameter in run.model.parameters():
+        parameter.data.fill_(math.nan)
+
+
+@pytest.mark.parametrize("what, said, error", [
+    (interrupt, "interrupted", None), (fail, "ended by an error", OSError), (diverge, "diverged", FloatingPointError),
+    (lambda run: True, "stopped by the callback", None),
+])
+def test_a_run_cut_short_leaves_a_picture_that_says_so_and_waits_for_nothing(shown, keyboard, what, said, error):
+    class Cut(Live):
+        def __call__(self, run):
+            super().__call__(run)
+            return what(run) if run.step == 3 else None
+
+    x = torch.linspace(-1, 1, 32)[:, None]
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        train(torch.nn.Linear(1, 1), (x, 2 * x), optimizer=lambda p: torch.optim.SGD(p, lr=0.1), loss=mse, steps=20,
+              evaluate_every=0, callback=Cut(every=3600))
+    assert shown.opened == 1 and len(shown.pictures) == 2
+    assert re.search(f"3 of 20 updates, 0 s, {said}<", shown.pictures[-1])
+    assert "<progress" not in shown.pictures[-1] and "left" not in shown.pictures[-1]
+
+
+def test_early_stopping_is_said_and_the_next_run_has_a_picture_of_its_own(shown):
+    data, callback = digits(seed=0), Live(every=3600)
+    for opened in (1, 2):
+        train(torch.nn.Linear(64, 10), data, optimizer=lambda p: torch.optim.SGD(p, lr=0.0), loss=cross_entropy,
+              epochs=50, early_stopping=2, callback=callback)
+        assert shown.opened == opened and "stopped early" in shown.pictures[-1]
 
 
 def test_the_curve_leaves_out_what_is_not_finite_and_says_when_it_is_logarithmic():

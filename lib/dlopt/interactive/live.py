@@ -8,13 +8,14 @@ from IPython.display import HTML, display
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 230, 64, 28  # CSS pixels; the picture shrinks with its page
 POINTS = 300  # more than a curve of this width can show
+ENDS = {"early": "stopped early", "callback": "stopped by the callback"}  # others are their own word
 
 
 class Live:
     """A callback for ``dlopt.training.train`` that draws the loss while it falls and says how long it will take.
 
     ``train(..., callback=Live())`` shows one picture, redrawn every ``every`` seconds and after the last update. The
-    last picture stays in the notebook, without the bar.
+    last picture stays in the notebook, without the bar; it says how the run ended if that was before its last update.
 
     Args:
         every: seconds between two drawings, > 0; drawing takes about a millisecond.
@@ -36,9 +37,18 @@ class Live:
         if self.began is None or run.step <= 1:
             self.losses, self.began, self.first, self.handle = [], now, run.step, None
         self.losses.append(float(run.loss))
+        self.seconds = now - self.began
         if now - self.drawn >= self.every or run.step >= run.total:
             self.drawn = now
-            self._show(HTML(self.picture(run.step, run.total, now - self.began)))
+            self._show(HTML(self.picture(run.step, run.total, self.seconds)))
+
+    def end(self, run):
+        """Draw what stays of a run that ended before its last update; ``train`` calls this however the run has ended.
+        """
+        if self.losses and run.step < run.total:
+            how = "ended by an error" if run.stopped == "finished" else ENDS.get(run.stopped, run.stopped)
+            self._show(HTML(self.picture(run.step, run.total, self.seconds, how)))
+        self.began = None  # what comes next is another picture
 
     def _show(self, picture):
         if self.handle is None:
@@ -46,11 +56,16 @@ class Live:
         else:
             self.handle.update(picture)
 
-    def picture(self, step, total, seconds):
-        """The HTML of the picture after ``step`` of ``total`` updates, ``seconds`` after the first one."""
-        done = step >= total
-        left = "" if done else f", {self._left(step, total, seconds)}"
-        said = f"{step} of {total} updates, {_time(seconds)}{left}"
+    def picture(self, step, total, seconds, ended=""):
+        """The HTML of the picture after ``step`` of ``total`` updates, ``seconds`` after the first one.
+
+        Args:
+            step, total, seconds: how far the run is.
+            ended: how it ended, if that was before its last update.
+        """
+        done = ended or step >= total
+        state = ended if done else self._left(step, total, seconds)
+        said = ", ".join(filter(None, [f"{step} of {total} updates", _time(seconds), state]))
         now = f"{self.losses[-1]:.4g} · {said}"
         label = f"{self.title}: {self.losses[0]:.3g} at first, {self.losses[-1]:.3g} now; {said}"
         bar = f'<progress max="{total}" value="{step}" aria-label="Progress" style="width:100%"></progress>'

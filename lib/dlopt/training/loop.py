@@ -47,7 +47,8 @@ def train(model, data, *, optimizer, loss, steps=None, epochs=None, batch_size=3
             evaluation) and at the end.
         resume: go on from ``checkpoint`` if it exists: the result is, bit for bit, that of a run never stopped.
         callback: ``callback(run)`` after each update, with ``run.step``, ``run.loss``, ``run.model``,
-            ``run.optimizer``, ``run.history()``; returning True ends the run.
+            ``run.optimizer``, ``run.history()``; returning True ends the run. Its method ``end(run)``, if there
+            is one, is called when the run has ended, however it has; ``run.stopped`` says how.
         replacement: draw batches with replacement (the theory's SGD) instead of by permutations.
         record_grad_norm: fill ``History.grad_norm``.
         nonfinite: ``"raise"``, or ``"stop"`` to end the run with ``History.diverged`` (for experiments that diverge).

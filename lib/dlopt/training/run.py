@@ -23,6 +23,7 @@ class Run:
 
     Attributes:
         step: updates done; total: updates to do; loss: mini-batch loss of the last update.
+        stopped: how the run ended: "finished", "early", "callback", "interrupted" or "diverged"; "finished" until then.
         model, optimizer: the living objects.
     """
 
@@ -176,6 +177,8 @@ class Run:
             finally:
                 bar.close()
                 self._tidy()
+                if hasattr(self.callback, "end"):
+                    self.callback.end(self)
         return self.history()
 
     def _loop(self, bar, pressed):
