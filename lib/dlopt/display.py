@@ -8,7 +8,7 @@ from IPython.display import display
 
 from dlopt.claims import format_interval, format_number
 
-GLUE_PREFIX = "application/papermill.record/"  # what myst_nb's {glue} roles look for; shows nothing in JupyterLab
+GLUE_PREFIX = "application/papermill.record/"  # what myst_nb's {glue} roles look for
 
 
 class Shown:
@@ -50,21 +50,24 @@ def show_source(*objects, docstring=False):
 
 
 def glue(name, value, fmt=None):
-    """Make ``value`` available to the prose as ``{glue:text}`name```, without displaying it here.
+    """Make ``value`` available to the prose as ``{glue:text}`name```.
+
+    On the site the value stands in the prose and nothing under the cell. JupyterLab cannot put it into the prose: there
+    the cell shows the name and the value.
 
     Args:
         name: key, unique in the book (start it with the chapter's stem).
         value: a number (float, int, 0-d tensor), an interval (see `glue_interval`) or a string.
         fmt: format specification such as ``".2f"`` or ``".1%"``; without it four significant digits.
 
-    The value is rounded here, once: write the role without a format of its own. Returns None, so that a cell that ends
-    in ``glue`` shows nothing.
+    The value is rounded here, once: write the role without a format of its own.
 
     Raises:
         TypeError: an array or tensor of several values.
     """
     text = _formatted(value, fmt)
-    display({GLUE_PREFIX + "text/plain": repr(text)}, raw=True,  # myst_nb evaluates it: "533,220" would be two numbers
+    recorded = repr(text)  # myst_nb evaluates it: "533,220" would be two numbers
+    display({GLUE_PREFIX + "text/plain": recorded, "text/plain": f"{name}: {text}"}, raw=True,
             metadata={"scrapbook": {"name": name, "mime_prefix": GLUE_PREFIX}})
 
 
