@@ -107,7 +107,7 @@ def curve(losses, total, first=1, label=""):
     floor, end = HEIGHT - BOTTOM, WIDTH - 10
     words = [(LEFT - 6, 16, "end", f"{high:.3g}"), (LEFT - 6, floor, "end", f"{low:.3g}"),
              (LEFT, HEIGHT - 8, "start", first), (end, HEIGHT - 8, "end", f"{total} updates"),
-             (WIDTH / 2, HEIGHT - 8, "middle", "logarithmic" if log else "")]
+             (end, 16, "end", "loss axis logarithmic" if log else "")]
     text = "".join(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{word}</text>' for x, y, anchor, word in words)
     return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(label, quote=True)}"'
             f' style="width:100%" fill="currentColor" font-size="12" font-family="sans-serif">'
