@@ -98,6 +98,7 @@ def test_a_run_cut_short_leaves_a_picture_that_says_so_and_waits_for_nothing(sho
               evaluate_every=0, callback=Cut(every=3600))
     assert shown.opened == 1 and len(shown.pictures) == 2
     assert re.search(f"3 of 20 updates, 0 s, {said}<", shown.pictures[-1])
+    assert ">3 updates</text>" in shown.pictures[-1], "the axis ends where the run did"
     assert "<progress" not in shown.pictures[-1] and "left" not in shown.pictures[-1]
 
 

@@ -71,7 +71,7 @@ class Live:
         bar = f'<progress max="{total}" value="{step}" aria-label="Progress" style="width:100%"></progress>'
         return (f'<figure style="max-width:{WIDTH}px;margin:.5em 0">'
                 f"<figcaption><strong>{html.escape(self.title)}</strong> {now}</figcaption>{'' if done else bar}"
-                f"{curve(self.losses, total, self.first, label)}</figure>")
+                f"{curve(self.losses, step if ended else total, self.first, label)}</figure>")
 
     def _left(self, step, total, seconds):
         done = step - self.first
