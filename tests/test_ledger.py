@@ -109,9 +109,10 @@ def test_the_page_shows_verdicts_with_links_to_their_cells_and_lists_the_rest_as
     text = (book.site / "chapters" / "ledger.html").read_text(encoding="utf-8")
     rows = dict(re.findall(r'<tr[^>]*id="([se]\d+)"[^>]*>(.*?)</tr>', text, re.DOTALL))
     assert set(rows) == {i.id.lower() for i in ITEMS.values() if i.topic == "Objectives and losses"}
-    assert rows["s1"].count("<strong>holds with limits</strong>: 0.25 [0.20, 0.30], n = 5") == 2
+    assert rows["s1"].replace("\N{NO-BREAK SPACE}", " ").count(": 0.25 [0.20, 0.30], n = 5") == 2
     assert 'href="one.html#claim-s1"' in rows["s1"] and 'href="two.html#claim-s1-again"' in rows["s1"]
-    assert "again" in rows["s1"] and "Small." in rows["s1"] and "(A, B)" in rows["s1"]
+    assert "<strong>holds with limits</strong>, again: 0.25" in rows["s1"] and "◐" in rows["s1"]
+    assert "Small." in rows["s1"] and "(A, B)" in rows["s1"]
     assert "<strong>open</strong> (losses, to come)" in rows["e27"]
     assert "<strong>Instead: </strong>It is a squared norm" in rows["e27"]
     assert "1 of 123 items have been run, 122 are open. 2 claims: 0 × holds, 2 × holds with limits" in text
@@ -147,13 +148,20 @@ def test_an_unknown_item_or_topic_fails_the_strict_build(tmp_path, monkeypatch, 
     assert done.returncode != 0 and message in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("note, shown", [("a line through 50 points", "A line through 50 points."),
+                                         ("κ = 10,000: slow.", "κ = 10,000: slow."), ("c/ln t falls", "c/ln t falls.")])
+def test_a_note_is_shown_as_a_sentence(note, shown):
+    assert ledger._sentence(note) == shown
+
+
 # --- the filter
 
-ROWS = "".join(f'<section><h2>{topic}</h2><table class="dlopt-ledger"><tbody><tr id="{item}"><td>{item.upper()}</td>'
-               f'<td>{said}</td><td><p class="dlopt-verdict"><strong>{verdict}</strong>: 0.1</p></td></tr></tbody>'
-               "</table></section>" for topic, item, said, verdict in
-               [("Losses", "s1", "Mean squared error.", "holds"), ("Momentum", "s24", "Momentum sums.", "false"),
-                ("Adaptive", "e24", "Adam has momentum.", "open")])
+ROWS = "".join(
+    f'<section id="{topic.lower()}"><h2>{topic}</h2><table class="dlopt-ledger"><tbody><tr id="{item}">'
+    f'<td>{item.upper()}</td><td>{said}</td><td><p class="dlopt-verdict"><strong>{verdict}</strong>: 0.1</p></td></tr>'
+    "</tbody></table></section>" for topic, item, said, verdict in [
+        ("Losses", "s1", "Mean squared error.", "holds"), ("Momentum", "s24", "Momentum sums.", "false"),
+        ("Adaptive", "e24", "Adam has momentum.", "open")])
 
 
 @pytest.mark.browser
@@ -179,4 +187,31 @@ def test_the_filter_finds_words_items_and_verdicts_and_hides_empty_topics(tmp_pa
         assert shown() == []
         page.get_by_label("Verdict").select_option("any")
         assert shown() == ["s24"]
+        page.get_by_role("button", name="Show all").click()
+        page.wait_for_function("document.querySelectorAll('tr[hidden]').length === 0")
+        page.get_by_label("Items").select_option("E, errata")
+        assert shown() == ["e24"] and page.get_by_role("status").inner_text() == "1 of 3 items"
+        browser.close()
+
+
+@pytest.mark.browser
+def test_the_ledger_counts_items_by_verdict_and_topic_and_a_link_to_a_hidden_row_shows_it(tmp_path):
+    path = tmp_path / "page.html"
+    form = ledger.FILTER.read_text(encoding="utf-8")
+    narrow = "<style>.dlopt-ledger, .dlopt-ledger :is(tbody, tr, td){display:block}</style>"  # as on a phone
+    path.write_text(f"<!doctype html><meta charset=utf-8>{narrow}<body>{form}{ROWS}</body>", encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("browser"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(path.as_uri())
+        assert page.get_by_label("Verdict").locator("option").all_inner_texts() == [
+            "any", "holds (1)", "holds with limits (0)", "does not show at this scale (0)", "false (1)", "open (1)"]
+        topics = page.get_by_role("navigation", name="Topics of the ledger").get_by_role("link")
+        assert topics.all_inner_texts() == ["Losses (1)", "Momentum (1)", "Adaptive (1)"]
+        page.get_by_label("Filter", exact=True).fill("adaptive")  # a word of the topic's heading finds its items
+        assert [t for t in topics.all_inner_texts() if t] == ["Adaptive (1)"]
+        assert page.locator("tr:visible").count() == 1
+        page.evaluate("location.hash = 's1'")
+        page.wait_for_function("document.getElementById('s1').offsetParent !== null")
+        assert page.get_by_label("Filter", exact=True).input_value() == ""
         browser.close()

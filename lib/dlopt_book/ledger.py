@@ -6,11 +6,13 @@ in the book's cache; ``ledger.json`` beside the page holds the same for programs
 """
 
 import json
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dlopt.claims import ITEMS, MIME, SOURCES, VERDICTS, anchor, format_interval
+from dlopt.claims.box import SYMBOLS
 from docutils import nodes
 from myst_nb.core.render import MimeRenderPlugin
 from sphinx.util import logging
@@ -206,12 +208,26 @@ def _row(app, document, item):
 def _result(app, document, entry):
     claim = entry.claim
     numbers = format_interval(claim["effect"], *claim["interval"], claim["unit"])
+    exact = claim["n"] == 1 and len(set(claim["interval"])) == 1
+    runs = "exact" if exact else f"n = {claim['n']}".replace(" ", "\N{NO-BREAK SPACE}")
     where = nodes.reference("", _title(app, entry.document), internal=True,
                             refuri=f"{app.builder.get_relative_uri(document, entry.document)}#{entry.anchor}")
     part = [f", {claim['part']}"] if claim["part"] else []
-    lines = [_paragraph(nodes.strong("", claim["verdict"]), f": {numbers}, n = {claim['n']} (", where, *part, ")",
-                        classes=["dlopt-verdict"])]
-    return lines + ([_paragraph(claim["note"], classes=["dlopt-note"])] if claim["note"] else [])
+    lines = [_verdict(claim["verdict"], *part, f": {numbers}, {runs} (", where, ")")]
+    return lines + ([_paragraph(_sentence(claim["note"]), classes=["dlopt-note"])] if claim["note"] else [])
+
+
+def _sentence(note):
+    """A note with a capital and a full stop, unless it begins with a symbol."""
+    note = note[0].upper() + note[1:] if re.match(r"[a-z]+[ ,:]", note) else note
+    return note if note[-1] in ".!?" else note + "."
+
+
+def _verdict(verdict, *parts):
+    """A line that begins with a verdict and its symbol; its class lets the page color its edge."""
+    symbol = [SYMBOLS[verdict] + " "] if verdict in SYMBOLS else []
+    return _paragraph(*symbol, nodes.strong("", verdict), *parts,
+                      classes=["dlopt-verdict", "dlopt-" + verdict.split()[-1]])
 
 
 def _open(app, document, item):
@@ -223,7 +239,7 @@ def _open(app, document, item):
             break
     else:
         where = f"{item.chapter.replace('_', ' ')}, to come"
-    return _paragraph(nodes.strong("", OPEN), " (", where, ")", classes=["dlopt-verdict"])
+    return _verdict(OPEN, " (", where, ")")
 
 
 def _title(app, document):
