@@ -138,7 +138,19 @@ def test_table_has_a_row_per_entry_and_agrees_with_the_rows(result):
     assert rows[0]["verdict"] == "reference" and rows[0]["difference"] is None
     assert rows[1]["seconds to target"] == pytest.approx(rows[1]["steps to target"] * rows[1]["ms per step"] / 1e3)
     assert 0.01 < rows[0]["ms per step"] < 100
-    assert lines[0].startswith("| entry | lr | edge") and "test_accuracy" in lines[0]
+    assert lines[0].startswith("| entry | verdict | difference | test accuracy | lr | rates tried")
+    assert rows[1]["edge"] is None
+
+
+def test_steps_to_target_are_those_of_the_typical_run_also_where_half_of_the_runs_get_there():
+    def entry(name, *ends):
+        values = np.array([[3.0, end] for end in ends])
+        return EntryResult(name, name, {}, 0.1, None, 0, np.array([0, 10]), {"val_loss": values, "test_loss": values})
+
+    found = RaceResult({"a": entry("a", 1, 1.123, 2, 2), "b": entry("b", 1, 2, 2, 2)}, "a", "test_loss",
+                       ("val_loss", 1.5), 0.95, [0, 1, 2, 3])
+    assert [row["steps to target"] for row in found.rows()] == [10, math.inf]
+    assert "| 1.5 [0.7,\N{NO-BREAK SPACE}2.4] |" in found.table() and "never" in found.table().splitlines()[3]
 
 
 def test_curves_are_the_mean_over_seeds_with_a_band(result):

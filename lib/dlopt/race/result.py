@@ -112,7 +112,7 @@ class RaceResult:
         return entry.eval_step, mean_interval(entry.evaluations[one_of("metric", metric, entry.evaluations)])
 
     def rows(self):
-        """One dict per entry: chosen rate, test value, difference, verdict, steps and seconds to target."""
+        """One dict per entry: verdict, difference, test value, chosen rate, steps and seconds to target."""
         return [self._row(entry) for entry in self.entries.values()]
 
     def _row(self, entry):
@@ -120,15 +120,15 @@ class RaceResult:
         finite = np.isfinite(values).all()
         steps = entry.steps_to(*self.target)
         reached = int(np.isfinite(steps).sum())
-        typical = float(np.median(np.where(np.isnan(steps), np.inf, steps)))
+        typical = float(np.quantile(np.where(np.isnan(steps), np.inf, steps), 0.5, method="lower"))
         return {
             "entry": entry.name,
+            "verdict": self.verdict(entry.name),
+            "difference": None if entry.name == self.reference else self.difference(entry.name),
+            self.metric: mean_interval(values) if finite else None,
             "lr": entry.lr,
             "edge": entry.edge,
             "rates tried": len(entry.tuning),
-            self.metric: mean_interval(values) if finite else None,
-            "difference": None if entry.name == self.reference else self.difference(entry.name),
-            "verdict": self.verdict(entry.name),
             "steps to target": typical,
             "reached": f"{reached}/{len(steps)}",
             "seconds to target": typical * entry.seconds_per_step,
@@ -138,13 +138,15 @@ class RaceResult:
     def table(self, style="markdown"):
         """The result as ``"markdown"`` text, or as ``"rows"`` (list of dicts).
 
-        ``steps to target`` is the median over seeds; ``never`` where most runs do not reach it.
+        ``steps to target`` is the median over seeds, the earlier of two; ``never`` where most runs do not reach it.
+        The text has two significant digits of an interval's width, and a column ``edge`` only if a choice lies on one.
         """
         rows = self.rows()
         if one_of("style", style, ("markdown", "rows")) == "rows":
             return rows
-        head = list(rows[0])
-        lines = [head, ["---"] * len(head), *([_cell(value) for value in row.values()] for row in rows)]
+        head = [name for name in rows[0] if name != "edge" or any(row["edge"] for row in rows)]
+        titles = [name.replace("_", " ") for name in head]
+        lines = [titles, ["---"] * len(head), *([_cell(row[name]) for name in head] for row in rows)]
         return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
     def __str__(self):
@@ -155,7 +157,15 @@ def _cell(value):
     if value is None:
         return "–"
     if isinstance(value, Interval):
-        return "diverged" if math.isnan(value.mean) else f"{value.mean:.4g} [{value.low:.4g}, {value.high:.4g}]"
+        return "diverged" if math.isnan(value.mean) else _short(value)
     if isinstance(value, float):
         return "never" if math.isinf(value) else f"{value:.3g}"
     return str(value)
+
+
+def _short(interval):
+    """``0.018 [0.003, 0.031]``: two significant digits of the width; a line may break before the bracket only."""
+    width = interval.high - interval.low
+    decimals = max(0, 1 - math.floor(math.log10(width))) if width > 0 else 4
+    mean, low, high = (f"{x:.{decimals}f}".replace("-", "−") for x in interval)
+    return f"{mean} [{low},\N{NO-BREAK SPACE}{high}]"
