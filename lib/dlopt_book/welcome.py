@@ -20,15 +20,16 @@ def table(book):
     """The table of `chapters` as Markdown."""
     from dlopt_book.extension import question
 
-    rows = ["| chapter | question | read | run | exercises |", "|---|---|---|---|---|"]
+    rows = ["| chapter | question | read | run here | exercises |", "|---|---|---|---|---|"]
     for path in book.notebooks():
         notebook = cache.read(path)
         if notebook.metadata.get("dlopt", {}).get("reference"):
             continue
         title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
         seconds = cache.seconds(book, path)
-        run = f"{seconds:.0f} s" if seconds else "not yet run here"
-        rows.append(f"| [{title}]({path.name}) | {question(notebook)} | {guide.reading_minutes(notebook)} min | {run} "
+        run = f"{seconds:.0f}\u00a0s" if seconds else "not\u00a0yet"  # no-break: the columns stay as wide as they must
+        minutes = guide.reading_minutes(notebook)
+        rows.append(f"| [{title}]({path.name}) | {question(notebook)} | {minutes}\u00a0min | {run} "
                     f"| {guide.exercises(notebook) or ''} |")
     return "\n".join(rows + [f"| {title} | planned | | | |" for title in planned(book)])
 
