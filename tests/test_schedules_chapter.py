@@ -7,8 +7,10 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import torch
 from dlopt.chains import expected_square
 from dlopt.noise import noise_ball, update_noise
+from dlopt.schedules import wsd
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"
 PAGES = {stem: nbformat.read(CHAPTERS / f"{stem}.ipynb", as_version=4)
@@ -31,13 +33,14 @@ MADE = {  # stems that a loop completes, and their ends
                    "batch-deeper-": ("zero", "tenth", "third", "one", "three")},
     "schedule_race": {"shapes-sum-": ("step", "cosine", "WSD", "cyclical"), "shapes-equal-": ("low", "high"),
                       "shapes-rate-": ("low", "high"), "shapes-relative-": ("WSD", "plateau", "cosine"),
-                      "shapes-gap-": ("short", "long", "shift")},
+                      "shapes-gap-": ("short", "long", "shift", "cosine", "WSD")},
 }  # fmt: skip
 
 PROBLEMS = ("perceptron", "CNN", "transformer")
 TWICE_LOOPED = {
     "schedule_race": [f"shapes-lr-{p}-{name}" for p in PROBLEMS for name in ("constant", "cosine", "WSD")]
-                     + [f"shapes-{p}-{name}" for p in PROBLEMS for name in ("cosine", "WSD", "plateau")],
+                     + [f"shapes-{p}-{name}" for p in PROBLEMS for name in ("cosine", "WSD", "plateau")]
+                     + ["shapes-perceptron-step", "shapes-perceptron-cyclical"],
     "sgd": ["sgd-final-1", "sgd-final-exp"],
 }  # fmt: skip
 
@@ -149,6 +152,19 @@ def test_the_best_steps_worked_by_hand():
     squares = expected_square(best, steps=36, curvature=1.0, noise=2.0, start=1.0)
     assert best[:3] == pytest.approx([1 / 5, 1 / 6, 1 / 7])
     assert squares[3] == pytest.approx(1 / 2) and squares[35] == pytest.approx(1 / 10)
+
+
+def test_the_stairs_and_the_shares_of_the_exercises_end_where_their_solutions_say():
+    steps, tried = 1000, np.geomspace(0.003, 0.02, 60)
+    end = lambda rates: expected_square(rates, steps=steps, start=3.0)[-1]  # noqa: E731
+    least = lambda factor: min((end(rate * factor), rate) for rate in tried)  # noqa: E731
+    stairs = np.repeat([1, 1 / 2, 1 / 4, 1 / 8], [500, 250, 125, 125])
+    best, (level, low), (fallen, high) = 1 / (1 / 9 + steps), least(np.ones(steps)), least(stairs)
+    assert (level, low) == pytest.approx((0.00287, 0.0052), rel=0.03)
+    assert (fallen, high) == pytest.approx((0.00162, 0.0088), rel=0.03)
+    assert (level - fallen) / (level - best) == pytest.approx(2 / 3, abs=0.01)
+    falls = [least(wsd(steps, decay=share)(torch.arange(steps)).numpy())[0] for share in (0.05, 0.1, 0.25, 0.5, 1)]
+    assert falls == pytest.approx([0.0027, 0.0026, 0.0022, 0.0018, 0.0016], abs=5e-5)
 
 
 def test_steps_and_examples_to_a_target_lie_on_the_hyperbola_of_the_exercise():
