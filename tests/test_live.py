@@ -117,6 +117,11 @@ def test_the_curve_leaves_out_what_is_not_finite_and_says_when_it_is_logarithmic
     assert "NaN" not in live.curve([math.nan], total=1)
 
 
+def test_what_an_untrusted_notebook_keeps_of_the_curve_is_a_sentence_and_numbers_apart():
+    kept = re.sub("<[^>]+>", "", live.curve([10.0, 0.1], total=2))  # it strips the tags of a drawing, not its words
+    assert kept == live.UNTRUSTED + "10 0.1 1 2 updates loss axis logarithmic"
+
+
 def test_many_losses_make_a_small_picture():
     assert len(live.curve(np.random.default_rng(0).random(100_000), total=100_000)) < 10_000
 

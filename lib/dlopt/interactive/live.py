@@ -8,6 +8,7 @@ from IPython.display import HTML, display
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 230, 64, 28  # CSS pixels; the picture shrinks with its page
 POINTS = 300  # more than a curve of this width can show
+UNTRUSTED = "JupyterLab leaves the curve out of a notebook that it does not trust: run the cell. Ends of the axes: "
 ENDS = {"early": "stopped early", "callback": "stopped by the callback"}  # others are their own word
 
 
@@ -108,9 +109,10 @@ def curve(losses, total, first=1, label=""):
     words = [(LEFT - 6, 16, "end", f"{high:.3g}"), (LEFT - 6, floor, "end", f"{low:.3g}"),
              (LEFT, HEIGHT - 8, "start", first), (end, HEIGHT - 8, "end", f"{total} updates"),
              (end, 16, "end", "loss axis logarithmic" if log else "")]
-    text = "".join(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{word}</text>' for x, y, anchor, word in words)
+    text = " ".join(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{word}</text>' for x, y, anchor, word in words)
     return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(label, quote=True)}"'
             f' style="width:100%" fill="currentColor" font-size="12" font-family="sans-serif">'
+            f'<metadata>{UNTRUSTED}</metadata>'
             f'<path d="M{LEFT} 8V{floor}H{end}" fill="none" stroke="currentColor" opacity=".6"/>'
             f'<path d="{path}" fill="none" stroke="#0072b2" stroke-width="2" stroke-linejoin="round"/>{text}</svg>')
 
