@@ -258,12 +258,11 @@ def test_the_luck_of_the_best_stays_below_the_bound_of_the_page():
 def test_five_iterations_take_singular_values_to_where_the_page_says():
     a, b, c = rules.muon.__globals__["QUINTIC"]
     assert (a, b, c) == pytest.approx((3.44, -4.78, 2.03), abs=0.006)
-    start = np.geomspace(0.003, 1, 5000)
-    sigma = start.copy()
+    sigma = np.geomspace(1 / 200, 1, 5000)
     for _ in range(5):
         sigma = a * sigma + b * sigma**3 + c * sigma**5
-    assert 0.675 < sigma.min() < 0.685 and 1.19 < sigma.max() < 1.21
-    assert "stay between 0.68 and 1.21" in prose("optimizer_race")
+    assert 0.675 < sigma.min() < 0.685 and 1.15 < sigma.max() < 1.16
+    assert r"began above $\frac1{200}$ lies between 0.68 and 1.16" in prose("optimizer_race")
 
 
 # --- choosing
@@ -287,6 +286,19 @@ def test_the_span_methods_find_the_smallest_solution_and_adam_another(name):
     torch.testing.assert_close(end(name, 0.02 if name == "sgd" else 0.004), smallest, atol=1e-6, rtol=0)
     other = end("adam", 0.01, decay=1.0)
     assert (X @ other - y).abs().max() < 1e-3 and other.norm() > 1.02 * smallest.norm()
+
+
+def test_the_answers_in_other_units_of_the_page():
+    x, new, theta = np.array([2.0, 10.0]), np.array([1.0, -10.0]), np.array([5.0, 5.0]) / 12
+    assert x @ theta == pytest.approx(5) and new @ theta == pytest.approx(-3.75)
+    smallest = 5 * x / (x @ x)
+    assert smallest == pytest.approx([0.10, 0.48], abs=0.005) and new @ smallest == pytest.approx(-4.71, abs=0.005)
+    turn = np.array([[3**0.5, -1], [1, 3**0.5]]) / 2  # 30 degrees
+    rotated = turn @ [2, 1]
+    back = turn.T @ np.full(2, 5 / rotated.sum())
+    assert back == pytest.approx([2.20, 0.59], abs=0.006) and np.linalg.norm(back) == pytest.approx(2.28, abs=0.005)
+    for said in ("answers $-3.75$", "answers $-4.71$", "$(2.20,0.59)$", "norm 2.28"):
+        assert said in prose("optimizer_choice")
 
 
 def test_the_one_example_of_the_page():
