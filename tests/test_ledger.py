@@ -1,5 +1,6 @@
 """The ledger page is what the runs say: every item, every claim, and a warning when two cells claim the same."""
 
+import html
 import json
 import re
 import subprocess
@@ -109,7 +110,7 @@ def test_the_page_shows_verdicts_with_links_to_their_cells_and_lists_the_rest_as
     text = (book.site / "chapters" / "ledger.html").read_text(encoding="utf-8")
     rows = dict(re.findall(r'<tr[^>]*id="([se]\d+)"[^>]*>(.*?)</tr>', text, re.DOTALL))
     assert set(rows) == {i.id.lower() for i in ITEMS.values() if i.topic == "Objectives and losses"}
-    assert rows["s1"].replace("\N{NO-BREAK SPACE}", " ").count(": 0.25 [0.20, 0.30], n = 5") == 2
+    assert html.unescape(rows["s1"]).replace("\N{NO-BREAK SPACE}", " ").count(": 0.25 [0.20, 0.30], n = 5") == 2
     assert 'href="one.html#claim-s1"' in rows["s1"] and 'href="two.html#claim-s1-again"' in rows["s1"]
     assert "<strong>holds with limits</strong>, again: 0.25" in rows["s1"] and "◐" in rows["s1"]
     assert "Small." in rows["s1"] and "(A, B)" in rows["s1"]
