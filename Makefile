@@ -29,7 +29,7 @@ test: $(INSTALLED) ## make the book, then check everything: library, notebooks, 
 	@$(RUN) test
 
 lab: $(INSTALLED) ## open JupyterLab in chapters/, on a page that lists them
-	@cd chapters && ../$(BIN)/jupyter lab welcome.ipynb
+	@cd chapters && ../$(BIN)/jupyter lab --LabApp.news_url=None welcome.ipynb
 
 serve: book ## serve the site on http://localhost:8000
 	@$(RUN) serve

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from dlopt import claims
-from dlopt.claims import ITEMS, MIME, VERDICTS, claim, format_interval
+from dlopt.claims import ITEMS, MIME, VERDICTS, claim, format_interval, format_number
 from dlopt.statistics import mean_interval
 from jupyter_client.manager import start_new_kernel
 
@@ -175,11 +175,19 @@ def test_the_box_says_in_words_what_the_claim_says(verdict):
 
 @pytest.mark.parametrize("numbers, text", [
     ((0.12345, 0.1122, 0.1347), "0.123 [0.112, 0.135]"), ((-2.0, -3.0, -1.0), "−2.0 [−3.0, −1.0]"),
-    ((1234.5, 1200.0, 1300.0), "1234 [1200, 1300]"), ((1e-9, 5e-10, 2e-9), "1e−09 [5e−10, 2e−09]"),
+    ((1234.5, 1200.0, 1300.0), "1234 [1200, 1300]"), ((1e-9, 5e-10, 2e-9), "1 × 10⁻⁹ [5 × 10⁻¹⁰, 2 × 10⁻⁹]"),
     ((0.5, 0.5, 0.5), "0.5"), ((0.0, -0.01, 0.01), "0.000 [−0.010, 0.010]"),
 ])
 def test_an_interval_is_rounded_so_that_its_width_keeps_two_digits(numbers, text):
     assert format_interval(*numbers) == text
+
+
+@pytest.mark.parametrize("number, text", [
+    (11012.3, "11,010"), (-11012.3, "−11,010"), (9999.0, "9999"), (1.2e9, "1.2 × 10⁹"), (9.6361e-16, "9.636 × 10⁻¹⁶"),
+    (-2.5, "−2.5"), (0.0, "0"), (float("inf"), "inf"), (float("nan"), "nan"),
+])
+def test_a_number_is_written_as_in_print(number, text):
+    assert format_number(number) == text
 
 
 def test_anchors_are_distinct_for_parts_and_safe_in_addresses():

@@ -100,7 +100,7 @@ def glued(captured):
 
 @pytest.mark.parametrize("value, fmt, text", [
     (0.123456, None, "0.1235"), (0.123456, ".1%", "12.3%"), (-1.5, ".2f", "−1.50"), (42, None, "42"), (-3, None, "−3"),
-    (torch.tensor(2.5), ".1f", "2.5"), (np.float64(1e-7), None, "1e−07"), (np.array([3]), None, "3"),
+    (torch.tensor(2.5), ".1f", "2.5"), (np.float64(1e-7), None, "1 × 10⁻⁷"), (np.array([3]), None, "3"),
     ("words", None, "words"), (True, None, "True"), (533_220, ",", "533,220"), (0.1, ".2f", "0.10"),
 ])
 def test_the_prose_shows_a_glued_value_as_formatted_here(shell, value, fmt, text):
@@ -118,7 +118,7 @@ def test_where_roles_show_no_values_the_cell_shows_them_by_name(shell):
 def test_an_interval_is_glued_with_its_ends_and_unit(shell):
     display.glue_interval("a", mean_interval(np.array([1.0, 2.0, 3.0])), unit="nats")
     display.glue_interval("b", (0.5, 0.25, 0.75), ".0%")
-    assert glued(shell)[0] == {"a": "2.0 [−0.5, 4.5] nats", "b": "50% [25%, 75%]"}
+    assert glued(shell)[0] == {"a": "2.0 [−0.5,\N{NO-BREAK SPACE}4.5] nats", "b": "50% [25%,\N{NO-BREAK SPACE}75%]"}
 
 
 @pytest.mark.parametrize("value", [torch.zeros(2), np.zeros((1, 3)), torch.zeros(0)])

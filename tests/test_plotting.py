@@ -201,6 +201,14 @@ def test_the_same_figure_is_the_same_bytes(kind):
     assert first == again and b"<dc:date>" not in first and b"Matplotlib v" not in first
 
 
+def test_a_png_says_how_large_it_is_on_the_page_and_in_jupyterlab():
+    figure = plotting.scatter(range(2000), range(2000)).figure
+    with Image.open(io.BytesIO(output.render(figure, "png"))) as picture:
+        assert np.allclose(picture.info["dpi"], matplotlib.rcParams["savefig.dpi"], atol=.1)
+        width = picture.size[0] * 96 / picture.info["dpi"][0]
+    assert output._png(figure)[1]["width"] == round(width) < 700
+
+
 def test_a_png_keeps_the_colors_of_the_palette():
     ax = plotting.curves(np.arange(30), {name: np.full((2, 30), i) for i, name in enumerate("abcde")})
     with Image.open(io.BytesIO(output.render(ax.figure, "png"))) as picture:

@@ -82,10 +82,10 @@ def glue_interval(name, interval, fmt=None, unit=""):
     """
     mean, low, high = (float(x) for x in interval)
     if fmt is None:
-        glue(name, format_interval(mean, low, high, unit))
-        return
-    text = [_formatted(x, fmt) for x in (mean, low, high)]
-    glue(name, " ".join(filter(None, [f"{text[0]} [{text[1]}, {text[2]}]", unit])))
+        text = format_interval(mean, low, high, unit)
+    else:
+        text = "{} [{}, {}]".format(*(_formatted(x, fmt) for x in (mean, low, high))) + (f" {unit}" if unit else "")
+    glue(name, text.replace(", ", ",\N{NO-BREAK SPACE}"))  # a line never ends within the brackets
 
 
 def _formatted(value, fmt):

@@ -24,9 +24,20 @@ color:var(--pst-color-text-base);padding:0}
 </style>"""
 
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def format_number(x, digits=4):
-    """``x`` with ``digits`` significant digits, a true minus sign and no trailing zeros."""
-    return f"{x:.{digits}g}".replace("-", "−")
+    """``x`` with ``digits`` significant digits, a true minus sign, no trailing zeros, and no e for "times ten to the".
+
+    >>> format_number(11012.3), format_number(9.63612e-16), format_number(-2.5)
+    ('11,010', '9.636 × 10⁻¹⁶', '−2.5')
+    """
+    text, _, power = f"{x:.{digits}g}".partition("e")
+    if power and 0 < int(power) < 7:
+        return f"{float(text + 'e' + power):,.0f}".replace("-", "−")
+    text = text.replace("-", "−")
+    return f"{text} × 10{str(int(power)).translate(RAISED)}" if power else text
 
 
 def format_interval(mean, low, high, unit=""):

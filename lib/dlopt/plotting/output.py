@@ -40,15 +40,17 @@ def _points(artist):
 def render(figure, format):
     """The bytes of ``figure`` as ``"svg"`` or ``"png"``, without date or software stamps: equal for equal figures.
 
-    A PNG gets 256 colors: line art needs no more, and it weighs a third of the full one (measured).
+    A PNG gets 256 colors: line art needs no more, and it weighs a third of the full one (measured). It says how large
+    it is, in dots a metre.
     """
     stamp = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[format]
     target = io.BytesIO()
     figure.savefig(target, format=format, metadata=stamp)
     if format == "svg":
         return target.getvalue()
-    small = io.BytesIO()
-    Image.open(target).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    drawn, small = Image.open(target), io.BytesIO()
+    colors = drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    colors.save(small, "PNG", optimize=True, dpi=drawn.info["dpi"])
     return small.getvalue()
 
 
@@ -59,7 +61,10 @@ def _svg(figure):
 def _png(figure):
     if not figure.axes or is_vector(figure):
         return None
-    return base64.b64encode(render(figure, "png")).decode()
+    data = render(figure, "png")
+    drawn = Image.open(io.BytesIO(data))
+    shown = [round(pixels * 96 / dots) for pixels, dots in zip(drawn.size, drawn.info["dpi"])]  # in CSS pixels
+    return base64.b64encode(data).decode(), dict(zip(("width", "height"), shown))  # read by JupyterLab
 
 
 def install():

@@ -28,7 +28,7 @@ def size(path):
 def _size_of_png(data):
     if data[12:16] != b"IHDR":
         return None
-    pixels, at = struct.unpack(">II", data[16:24]), data.find(b"pHYs", 24, 1000)
+    pixels, at = struct.unpack(">II", data[16:24]), data.find(b"pHYs", 24, data.find(b"IDAT"))
     across, down, unit = struct.unpack(">IIB", data[at + 4 : at + 13]) if at > 0 else (0, 0, 0)
     scales = (METRE / across, METRE / down) if unit == 1 else (1, 1)  # unit 1: dots a metre are given
     return tuple(round(length * scale) for length, scale in zip(pixels, scales))

@@ -9,9 +9,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-INLINE = re.compile(r'(<span class="math\b[^>]*>)\s*\\\((.+?)\\\)\s*(?=</span>)', re.DOTALL)
+INLINE = re.compile(r'([(\[“]*)(<span class="math\b[^>]*>)\s*\\\((?P<tex>.+?)\\\)\s*</span>([^\s<&]{0,16})', re.DOTALL)
 DISPLAY = re.compile(r'(<div class="[^"]*\bmath\b[^>]*>(?:\s*<span class="eqno">.*?</span>)?)'
-                     r"\s*\\\[(.+?)\\\]\s*(?=</div>)", re.DOTALL)
+                     r"\s*\\\[(?P<tex>.+?)\\\]\s*(?=</div>)", re.DOTALL)
 USED = re.compile(r"mjx-c([0-9A-F]+)")
 SCRIPT = Path(__file__).with_name("typeset.js")
 
@@ -35,15 +35,19 @@ def node():
 
 def formulas(page):
     """The formulas in a page's HTML that are not typeset yet, as a set of pairs (TeX, whether displayed)."""
-    return {(html.unescape(match[2]).strip(), pattern is DISPLAY) for pattern in (INLINE, DISPLAY)
+    return {(html.unescape(match["tex"]).strip(), pattern is DISPLAY) for pattern in (INLINE, DISPLAY)
             for match in pattern.finditer(page)}
 
 
 def with_formulas(page, typeset):
     """The page with its formulas replaced; ``typeset`` maps pairs (TeX, displayed) to HTML."""
-    for pattern in (INLINE, DISPLAY):
-        page = pattern.sub(lambda m, shown=pattern is DISPLAY: m[1] + typeset[html.unescape(m[2]).strip(), shown], page)
-    return page
+    def inline(match):
+        before, tag, tex, after = match.groups()
+        formula = f"{tag}{typeset[html.unescape(tex).strip(), False]}</span>"
+        return f'<span class="held">{before}{formula}{after}</span>' if before or after else formula
+
+    page = INLINE.sub(inline, page)
+    return DISPLAY.sub(lambda match: match[1] + typeset[html.unescape(match["tex"]).strip(), True], page)
 
 
 class Typesetter:
