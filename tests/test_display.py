@@ -112,7 +112,7 @@ def test_the_prose_shows_a_glued_value_as_formatted_here(shell, value, fmt, text
 def test_where_roles_show_no_values_the_cell_shows_them_by_name(shell):
     display.glue("one-rate", 0.123456, ".1%")
     display.glue_interval("one-gain", (0.5, 0.25, 0.75), ".2f", "nats")
-    assert [o.data["text/plain"] for o in shell.outputs] == ["one-rate: 12.3%", "one-gain: 0.50 [0.25, 0.75] nats"]
+    assert [o.data["text/plain"] for o in shell.outputs] == ["one-rate: 12.3%", "one-gain: 0.50 [0.25,\N{NO-BREAK SPACE}0.75] nats"]
 
 
 def test_an_interval_is_glued_with_its_ends_and_unit(shell):
