@@ -112,13 +112,15 @@ def test_the_prose_shows_a_glued_value_as_formatted_here(shell, value, fmt, text
 def test_where_roles_show_no_values_the_cell_shows_them_by_name(shell):
     display.glue("one-rate", 0.123456, ".1%")
     display.glue_interval("one-gain", (0.5, 0.25, 0.75), ".2f", "nats")
-    assert [o.data["text/plain"] for o in shell.outputs] == ["one-rate: 12.3%", "one-gain: 0.50 [0.25,\N{NO-BREAK SPACE}0.75] nats"]
+    texts = [o.data["text/plain"] for o in shell.outputs]
+    assert texts == ["one-rate: 12.3%", "one-gain: 0.50 [0.25,\N{NO-BREAK SPACE}0.75] nats"]
 
 
 def test_an_interval_is_glued_with_its_ends_and_unit(shell):
     display.glue_interval("a", mean_interval(np.array([1.0, 2.0, 3.0])), unit="nats")
     display.glue_interval("b", (0.5, 0.25, 0.75), ".0%")
-    assert glued(shell)[0] == {"a": "2.0 [−0.5,\N{NO-BREAK SPACE}4.5] nats", "b": "50% [25%,\N{NO-BREAK SPACE}75%]"}
+    assert glued(shell)[0] == {
+        "a": "2.0 [−0.5,\N{NO-BREAK SPACE}4.5] nats", "b": "50% [25%,\N{NO-BREAK SPACE}75%]"}
 
 
 @pytest.mark.parametrize("value", [torch.zeros(2), np.zeros((1, 3)), torch.zeros(0)])
