@@ -113,6 +113,20 @@ def test_images_say_their_size_and_wait_until_they_are_near(folder):
     assert '<img loading="lazy" decoding="async" width="3" height="2" alt="A line."' in page
 
 
+def test_an_image_can_shrink_though_its_notebook_fixed_its_size(folder):
+    (folder / "chapters" / "image.html").write_text('<img src="../_images/line.png" style="width: 3px; height: 2px;" />')
+    page = images.sized((folder / "chapters" / "image.html").read_text(), folder / "chapters")
+    assert 'width="3" height="2"' in page and "style=" not in page
+
+
+def test_a_formula_and_the_comma_after_it_stay_on_one_line(folder):
+    typeset = {("x", False): "<i>x</i>"}
+    held = '<span class="held">(<span class="math notranslate"><i>x</i></span>),</span>'
+    assert mathematics.with_formulas(r'a (<span class="math notranslate">\(x\)</span>), b', typeset) == f"a {held} b"
+    alone = '<span class="math"><i>x</i></span> b'
+    assert mathematics.with_formulas(r'<span class="math">\(x\)</span> b', typeset) == alone
+
+
 def test_a_png_that_says_its_resolution_is_as_large_as_it_says(tmp_path):
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -274,6 +274,7 @@ def photograph(site, folder):
                     for size in (DESKTOP, TABLET, PHONE):
                         page.set_viewport_size(size)
                         scroll(page)
+                        page.evaluate("scrollTo(0, 0)")  # the header belongs to the top
                         stem = name.removesuffix(".html").replace("/", "-")
                         written.append(folder / f"{stem}-{size['width']}-{look}.png")
                         page.screenshot(path=written[-1], full_page=True)

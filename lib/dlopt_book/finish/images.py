@@ -7,6 +7,7 @@ from pathlib import Path
 
 IMAGE = re.compile(r"<img\b[^>]*>")
 LENGTH = re.compile(r"\s*([\d.]+)\s*(px|pt|in|)")
+STYLE = re.compile(r' style="width: \d+px; height: \d+px;"')  # a notebook says so; it could not shrink
 PIXELS = {"px": 1, "": 1, "pt": 4 / 3, "in": 96}  # CSS pixels a unit
 METRE = 96 / 0.0254  # CSS pixels
 WIDE = 700  # CSS pixels; a wider picture holds several panels, and on a phone it scrolls rather than shrinks
@@ -52,6 +53,7 @@ def sized(page, folder):
         file = Path(posixpath.normpath((Path(folder) / source[1]).as_posix()))
         measured = size(file) if file.exists() and " width=" not in tag else None
         if measured:
+            tag = STYLE.sub("", tag)
             extra += f' width="{measured[0]}" height="{measured[1]}"'
         wide = measured and measured[0] > WIDE
         return ('<span class="dlopt-wide">' if wide else "") + f"<img{extra}{tag[4:]}" + ("</span>" if wide else "")
