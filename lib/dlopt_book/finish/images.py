@@ -7,7 +7,7 @@ from pathlib import Path
 
 IMAGE = re.compile(r"<img\b[^>]*>")
 LENGTH = re.compile(r"\s*([\d.]+)\s*(px|pt|in|)")
-STYLE = re.compile(r' style="width: \d+px; height: \d+px;"')  # a notebook says so; it could not shrink
+STYLE = re.compile(r" style=\"width: \d+px; height: \d+px;\"")  # by a notebook; it could not shrink
 PIXELS = {"px": 1, "": 1, "pt": 4 / 3, "in": 96}  # CSS pixels a unit
 METRE = 96 / 0.0254  # CSS pixels
 WIDE = 700  # CSS pixels; a wider picture holds several panels, and on a phone it scrolls rather than shrinks
